@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from prometheus_client import Counter, Histogram
 
-from cachemgr.domain.errors import Held, NotFound
+from cachemgr.domain.errors import CachemgrError, Held, NotFound
 from cachemgr.library.answers import (
     TransferKind,
     TransferState,
@@ -59,7 +59,7 @@ class Transfer:
         self.id = secrets.token_hex(8)
         self.kind: TransferKind = kind
         self.ref = ref
-        self.ended = asyncio.Event()
+        self._ended = asyncio.Event()
         self._lock = threading.Lock()
         self._state: TransferState = "queued"
         self._total: int | None = None
@@ -68,6 +68,7 @@ class Transfer:
         self._files_done = 0
         self._result: object = None
         self._error: Mapping[str, object] | None = None
+        self._cause: CachemgrError | None = None
         self._asked_at = time.time()
         self._began: float | None = None
         self._seconds: float | None = None
@@ -124,12 +125,31 @@ class Transfer:
         """True once nothing about it will change."""
         return self._state in _FINAL
 
+    def failure(self) -> CachemgrError | None:
+        """Why it did not get done, for those who wait for it; None while it runs and once it is done."""
+        if self._state == "cancelled":
+            return CachemgrError("the transfer was cancelled", hint="ask again", transfer=self.id)
+        return self._cause
+
+    def broke(self, cause: BaseException) -> None:
+        """Give it its final state and the reason; only `Transfers` does, on the loop."""
+        self._cause = foreseen(cause) or CachemgrError("an internal error", transfer=self.id)
+        self.end("failed", error=problem(cause))
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Return when it has its final state, or after so many seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()
+        except TimeoutError:
+            pass
+
     def end(self, state: TransferState, *, result: object = None, error: Mapping[str, object] | None = None) -> None:
         """Give it its final state; only `Transfers` does, on the loop."""
         with self._lock:
             self._seconds = self._elapsed()
             self._state, self._result, self._error = state, result, error
-        self.ended.set()
+        self._ended.set()
 
     def _enter(self, state: TransferState) -> None:
         with self._lock:
@@ -212,7 +232,7 @@ class Transfers:
                 yield view
             if view.state in _FINAL:
                 return
-            await _wait(transfer.ended, SAMPLE_SECONDS)
+            await transfer.wait(SAMPLE_SECONDS)
 
     async def close(self) -> None:
         """Cancel what is under way and wait until it has ended; nothing starts any more."""
@@ -229,7 +249,7 @@ class Transfers:
             result = plain(await job(transfer))
         except Exception as error:  # noqa: BLE001 - the one boundary of a job: its failure must not take its siblings down
             _report(transfer, error)
-            transfer.end("failed", error=problem(error))
+            transfer.broke(error)
         else:
             transfer.end("done", result=result)
 
@@ -262,11 +282,3 @@ def _report(transfer: Transfer, error: Exception) -> None:
 
 def _named(transfer: Transfer) -> dict[str, object]:
     return {"transfer": transfer.id, "kind": transfer.kind, "ref": transfer.ref}
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        pass
