@@ -27,19 +27,12 @@ def check_relative(path: str) -> str:
 def _fault(path: str) -> str | None:
     if not path or path.startswith("/"):
         return "is not relative"
-    if any(ord(char) < 32 or ord(char) == 127 for char in path):
+    if any(ord(char) < 32 or 0x7F <= ord(char) < 0xA0 or 0xD800 <= ord(char) < 0xE000 for char in path):
         return "has a control character"
-    try:
-        encoded = path.encode()
-    except UnicodeEncodeError:
-        return "is not valid Unicode"
-    if len(encoded) > PATH_BYTES:
-        return f"is longer than {PATH_BYTES} bytes"
-    parts = path.split("/")
-    if any(part in ("", ".", "..") for part in parts):
+    if any(part in ("", ".", "..") for part in path.split("/")):
         return "has an empty or dotted component"
-    if any(len(part.encode()) > COMPONENT_BYTES for part in parts):
-        return f"has a component of over {COMPONENT_BYTES} bytes"
+    if len(path.encode()) > PATH_BYTES or any(len(part.encode()) > COMPONENT_BYTES for part in path.split("/")):
+        return f"is longer than {PATH_BYTES} bytes, or has a component of over {COMPONENT_BYTES}"
     return None
 
 
@@ -47,7 +40,8 @@ def escape(text: str) -> str:
     """One file name for any text, reversibly: what is not plain is %-escaped, `--` stays ours as a separator."""
     out = "".join(char if char in _PLAIN else "".join(f"%{byte:02X}" for byte in char.encode()) for char in text)
     out = out.replace("--", "-%2D")
-    return "%2E" + out[1:] if out.startswith(".") else out
+    # Parts are joined by `--`: one that began with `-` could be read as the end of the part before it.
+    return f"%{ord(out[0]):02X}{out[1:]}" if out.startswith((".", "-")) else out
 
 
 def unescape(name: str) -> str:

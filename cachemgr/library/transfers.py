@@ -7,7 +7,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Protocol, TypeVar
 
 from prometheus_client import Counter, Histogram
@@ -215,7 +215,7 @@ class Transfers:
             task.cancel()
         return transfer
 
-    async def events(self, id: str) -> AsyncIterator[TransferView]:
+    async def events(self, id: str) -> AsyncGenerator[TransferView, None]:
         """The transfer now and after each change, at most ten times a second and at least once, to its final state.
 
         Sampled, not queued: a slow reader sees fewer steps and costs nothing. Raises NotFound.

@@ -1,0 +1,178 @@
+"""One file onto the shelves that lack it: one flight for all who want it, from the nearest place that has it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cachemgr.aio.singleflight import SingleFlight
+from cachemgr.domain.digest import Digest, Seen
+from cachemgr.domain.errors import VerificationFailed
+from cachemgr.domain.manifest import Entry, Manifest
+from cachemgr.library.ports import Origin, Part, Plane, Progress, Reservation
+from cachemgr.library.shelf import Shelf
+from cachemgr.metrics import Metrics
+from cachemgr.tiers.blobs import ResumeMismatch
+
+Move = Callable[[Sequence[Part], Callable[[int], None]], Awaitable[Seen]]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One file of a revision on its way: where it comes from, what pays for it on each shelf, who counts its bytes."""
+
+    manifest: Manifest
+    entry: Entry
+    origin: Origin
+    room: Mapping[str, Reservation]
+    progress: Progress
+
+    @property
+    def key(self) -> str:
+        """One name for the fetching of these bytes."""
+        return part_key(self.manifest, self.entry)
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A verified copy of the file on some shelf."""
+
+    shelf: Shelf
+    path: Path
+    digest: Digest
+
+
+class Fetcher:
+    """Bytes that are on any shelf are copied from there; others are fetched from the origin, once."""
+
+    def __init__(self, shelves: Sequence[Shelf], plane: Plane, metrics: Metrics) -> None:
+        self._shelves = shelves
+        self._plane = plane
+        self._metrics = metrics
+        self._flights: SingleFlight[str, None] = SingleFlight()
+
+    async def ensure(self, order: Order, onto: Sequence[Shelf]) -> tuple[Digest, int]:
+        """Make the file a blob on each of these shelves; return its sha256 and the bytes fetched for this caller.
+
+        Raises VerificationFailed, NoSpace, TierUnavailable and what the origin raises.
+        """
+        fetched = 0
+
+        async def fly() -> None:
+            nonlocal fetched
+            # The second look: it may have landed between the caller's look and this flight.
+            lacking = [shelf for shelf in onto if await shelf.locate(order.entry, order.key) is None]
+            fetched += await self._move(order, lacking) if lacking else 0
+
+        while True:
+            found = [await shelf.locate(order.entry, order.key) for shelf in onto]
+            if found[0] is not None and all(found):
+                return found[0], fetched
+            await self._flights.do(order.key, fly)
+
+    async def _move(self, order: Order, lacking: Sequence[Shelf]) -> int:
+        if (source := await self._nearest(order, lacking)) is not None:
+            await self._copy(order, source, lacking)
+            return 0
+        together = one_pass(lacking)
+        await self._fetch(order, together)
+        return order.entry.size  # a shelf that was left out finds the bytes on the next look
+
+    async def _nearest(self, order: Order, lacking: Sequence[Shelf]) -> _Copy | None:
+        for shelf in self._shelves:
+            if (sealed := await shelf.find(order.manifest.id)) is not None:
+                for entry in sealed.manifest.entries:
+                    if entry.path == order.entry.path and (shelf not in lacking or sealed.adopted):
+                        return _Copy(shelf, sealed.path / entry.path, entry.digest)
+            if shelf not in lacking and (digest := await shelf.locate(order.entry, order.key)) is not None:
+                return _Copy(shelf, shelf.blobs.path(digest), digest)
+        return None
+
+    async def _copy(self, order: Order, source: _Copy, onto: Sequence[Shelf]) -> None:
+        entry = replace(order.entry, digest=source.digest)
+
+        async def copy(parts: Sequence[Part], progress: Callable[[int], None]) -> Seen:
+            targets = [part.target for part in parts]
+            return await self._plane.copy(source.path, targets, size=entry.size, git_sha1=False, progress=progress)
+
+        try:
+            await self._deliver(replace(order, entry=entry), onto, source.shelf.name, copy)
+        except VerificationFailed as error:
+            await self._judge(source, entry, error)
+            raise
+
+    async def _judge(self, source: _Copy, entry: Entry, error: VerificationFailed) -> None:
+        """A promoted copy was wrong: if its source has gone bad, nobody may be given that again."""
+        with source.shelf.translated():
+            seen = await self._plane.digest(source.path, size=entry.size, git_sha1=False, progress=_unseen)
+        if seen.differs_from(entry.size, entry.digest):
+            await source.shelf.condemn(entry.digest, error.detail)
+
+    async def _fetch(self, order: Order, onto: Sequence[Shelf]) -> None:
+        remote = order.origin.remote(order.manifest, order.entry)
+
+        async def fetch(parts: Sequence[Part], progress: Callable[[int], None]) -> Seen:
+            return await self._plane.fetch(
+                remote,
+                [part.target for part in parts],
+                git_sha1=order.entry.digest.algorithm == "git-sha1",
+                resume=parts[0].resume,
+                frontier=lambda size: [part.record(size) for part in parts].clear(),
+                progress=progress,
+            )
+
+        try:
+            await self._deliver(order, onto, "origin", fetch)
+        except ResumeMismatch:
+            # What was there from before the restart may be to blame: one fresh fetch of the whole file decides.
+            order.progress.moved(-order.entry.size)
+            await self._deliver(order, onto, "origin", fetch)
+
+    async def _deliver(self, order: Order, onto: Sequence[Shelf], whence: str, move: Move) -> None:
+        entry, key = order.entry, order.key
+        counters = [self._metrics.moved_bytes.labels(f"{whence}_to_{shelf.name}") for shelf in onto]
+
+        def moved(delta: int) -> None:
+            order.progress.moved(delta)
+            for counter in counters:
+                counter.inc(delta)
+
+        try:
+            async with AsyncExitStack() as stack:
+                parts = []
+                for shelf in onto:
+                    with shelf.translated(entry.size):
+                        parts.append(await stack.enter_async_context(shelf.blobs.part(key, entry.size)))
+                with onto[0].translated(entry.size):
+                    seen = await move(parts, moved)
+                for shelf, part in zip(onto, parts, strict=True):
+                    with shelf.translated(entry.size):
+                        await part.publish(entry, seen)
+                    order.room[shelf.name].commit(entry.size)
+        except VerificationFailed:
+            stage = "pull" if whence == "origin" else "promote"
+            self._metrics.verification_failures.labels(stage).inc()
+            raise
+
+
+def part_key(manifest: Manifest, entry: Entry) -> str:
+    """One name for the fetching of a file's bytes: its sha256, else one made of where it comes from."""
+    if entry.digest.algorithm == "sha256":
+        return entry.digest.value
+    place = "\n".join([manifest.scheme, manifest.name, manifest.revision, entry.path])
+    return hashlib.sha256(place.encode()).hexdigest()
+
+
+def one_pass(lacking: Sequence[Shelf]) -> Sequence[Shelf]:
+    """Who is written in one pass: a shelf per device, since two on one device only slow each other down."""
+    first: dict[int, Shelf] = {}
+    for shelf in lacking:
+        first.setdefault(shelf.tier.device, shelf)
+    return [*first.values()]
+
+
+def _unseen(_: int) -> None:
+    """A second look is no progress."""

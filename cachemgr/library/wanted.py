@@ -1,0 +1,88 @@
+"""The models that the configuration names: pulled at start, then promoted in order while they fit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cachemgr.domain.errors import NoSpace
+from cachemgr.domain.ref import Ref
+from cachemgr.library.answers import ModelPhase, ModelState, Pulled, problem
+from cachemgr.library.pull import Puller, Wish
+from cachemgr.library.transfers import Transfer, TransferKind, Transfers
+
+FIRST_RETRY_SECONDS = 1.0
+LAST_RETRY_SECONDS = 60.0
+
+
+class Wanted:
+    """Makes each configured model ready, again and again until it is; says how far each one is."""
+
+    def __init__(self, refs: Sequence[Ref], puller: Puller, transfers: Transfers, disk_bytes: int | None) -> None:
+        """`disk_bytes`: how many bytes of configured models the disk is meant for; None means any number."""
+        self._puller = puller
+        self._transfers = transfers
+        self._disk_bytes = disk_bytes
+        self._states = {ref: ModelState(str(ref), "waiting", None, None, None) for ref in refs}
+        self._sizes: dict[Ref, int] = {}
+        self._stale: set[Ref] = set()
+
+    def states(self) -> tuple[ModelState, ...]:
+        """One for each configured model, in the order of the configuration."""
+        return tuple(self._states.values())
+
+    def stale_count(self) -> int:
+        """How many of them are ready but could not be compared with their origin."""
+        return len(self._stale)
+
+    async def run(self) -> None:
+        """Bring all of them; a failure is told in the model's state and tried again, ever more slowly."""
+        delay = FIRST_RETRY_SECONDS
+        while left := [ref for ref, state in self._states.items() if state.state != "ready"]:
+            pulled = [ref for ref in left if await self._step(ref, "pulling", "pull", Wish(ref, allow_stale=True))]
+            for ref in pulled:
+                await self._promote(ref)
+            if any(self._states[ref].state == "failed" for ref in left):
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, LAST_RETRY_SECONDS)
+
+    async def _promote(self, ref: Ref) -> None:
+        fits = self._disk_bytes is None or self._planned_before(ref) + self._sizes[ref] <= self._disk_bytes
+        if self._states[ref].tier == "disk" or not fits:
+            self._note(ref, state="ready")
+        elif await self._step(ref, "promoting", "promote", Wish(ref, "disk")):
+            self._note(ref, state="ready")
+
+    def _planned_before(self, ref: Ref) -> int:
+        """The bytes of the models that the configuration names first: a later one must not push them out again."""
+        earlier = [*self._states][: [*self._states].index(ref)]
+        return sum(self._sizes.get(other, 0) for other in earlier)
+
+    async def _step(self, ref: Ref, phase: ModelPhase, kind: TransferKind, wish: Wish) -> bool:
+        self._note(ref, state=phase)
+        pulled: list[Pulled] = []
+
+        async def job(transfer: Transfer) -> Pulled:
+            pulled.append(await self._puller.pull(wish, transfer))
+            return pulled[0]
+
+        transfer = self._transfers.start(kind, str(ref), job)
+        await transfer.ended.wait()
+        trouble = transfer.failure()
+        if trouble is None:
+            self._arrived(ref, pulled[0])
+        elif isinstance(trouble, NoSpace) and phase == "promoting":
+            self._note(ref, state="ready")  # on the volume it is ready, too
+        else:
+            self._note(ref, state="failed", error=problem(trouble))
+        return trouble is None
+
+    def _arrived(self, ref: Ref, pulled: Pulled) -> None:
+        if pulled.stale:
+            self._stale.add(ref)
+        self._sizes[ref] = pulled.bytes
+        self._note(ref, tier=pulled.tier, path=pulled.path, error=None)
+
+    def _note(self, ref: Ref, **changes: object) -> None:
+        self._states[ref] = replace(self._states[ref], **changes)  # type: ignore[arg-type]  # names are checked by replace
