@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from cachemgr.domain.ref import Ref
-from cachemgr.library.answers import Answer, Listed, Removed, Status, TierUse
+from cachemgr.library.answers import Answer, Check, Listed, Removed, Status, TierUse
 from cachemgr.library.transfers import Transfer
 
 Job: TypeAlias = Callable[[Transfer], Awaitable[object]]
 """Work that reports its progress and returns its result, a dataclass."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One named condition of being ready, and a sentence on how it stands."""
-
-    name: str
-    ok: bool
-    text: str
 
 
 class Models(Protocol):

@@ -112,6 +112,15 @@ class Removed:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """One named condition of being ready, and a sentence on how it stands."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelState:
     """How far one of the configured models is; `error` as `problem` writes it."""
 

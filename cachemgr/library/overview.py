@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cachemgr.library.answers import Status, TierUse, timestamp
+from cachemgr.library.answers import Check, Status, TierUse, timestamp
 from cachemgr.library.holding import Holding
 from cachemgr.library.shelf import Shelf
 from cachemgr.library.transfers import Transfers
@@ -21,15 +21,6 @@ class Identity:
     version: str
     worker: str
     started_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One named condition of being ready, and a sentence on how it stands."""
-
-    name: str
-    ok: bool
-    text: str
 
 
 class Overview:
