@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from cachemgr.api.ports import Checkpoints
@@ -18,7 +18,7 @@ _CANCEL_SECONDS = 2.0
 class Stream:
     """An answer that goes on: each view is one server-sent event."""
 
-    views: AsyncIterator[TransferView]
+    views: AsyncGenerator[TransferView, None]
 
 
 class TransferRoutes:

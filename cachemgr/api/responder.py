@@ -1,0 +1,126 @@
+"""From a request to its response: find the route, read the body, serve, and write the answer as JSON or as events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import Protocol
+
+from aiohttp import web
+
+from cachemgr.api.errors import Refused, document
+from cachemgr.api.routing import Raw, Table
+from cachemgr.api.transfer_routes import Stream
+from cachemgr.library.answers import plain
+
+BODY_BYTES = 1 << 20
+BODY_SECONDS = 10.0
+_EVENT_SECONDS = 30.0
+_LIST_STEP = 200
+_HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+
+
+class Check(Protocol):
+    """Says no to a request by raising."""
+
+    def admit(self, request: web.BaseRequest) -> None: ...
+
+
+class Responder:
+    """Answers requests from a route table, once every check has let them in."""
+
+    def __init__(self, table: Table, checks: Sequence[Check] = ()) -> None:
+        self._table = table
+        self._checks = checks
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The response; raises what should become a problem document."""
+        for check in self._checks:
+            check.admit(request)
+        route, path = self._table.find(request.method, request.rel_url.raw_path)
+        body = await _body(request) if request.can_read_body else b""
+        answer = await route.serve(Raw(path, request.query.items(), body, lambda: _gone(request)))
+        if isinstance(answer, Stream):
+            return await _stream(request, answer)
+        if route.status == 204:
+            return web.Response(status=204)
+        if isinstance(answer, list) and len(answer) > _LIST_STEP:
+            return await _long_list(request, answer)
+        return web.Response(body=_encoded(answer), status=route.status, headers=_HEADERS)
+
+
+async def _body(request: web.BaseRequest) -> bytes:
+    if (request.content_length or 0) > BODY_BYTES:
+        raise _too_large()
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS) as deadline:
+            return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise _too_large() from None
+    except web.RequestPayloadError:
+        raise Refused(400, "the body is not what its header says") from None
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        raise Refused(408, f"the body did not arrive within {BODY_SECONDS:g} s") from None
+
+
+def _too_large() -> Refused:
+    return Refused(413, f"a body may have {BODY_BYTES} bytes")
+
+
+def _gone(request: web.BaseRequest) -> bool:
+    return request.transport is None or request.transport.is_closing()
+
+
+def _encoded(answer: object) -> bytes:
+    return json.dumps(_with_documents(plain(answer)), separators=(",", ":")).encode()
+
+
+def _with_documents(value: object) -> object:
+    """The same JSON, in which every `error` is a whole problem document."""
+    if isinstance(value, dict):
+        return {key: _document(item) if key == "error" else _with_documents(item) for key, item in value.items()}
+    return [_with_documents(item) for item in value] if isinstance(value, list) else value
+
+
+def _document(stated: object) -> object:
+    return document(stated) if isinstance(stated, dict) and "code" in stated else stated
+
+
+async def _stream(request: web.BaseRequest, stream: Stream) -> web.StreamResponse:
+    response = web.StreamResponse(
+        headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    )
+    async with aclosing(stream.views) as views:
+        await response.prepare(request)
+        async for view in views:
+            try:
+                async with asyncio.timeout(_EVENT_SECONDS):
+                    await response.write(b"event: state\ndata: " + _encoded(view) + b"\n\n")
+            except (ConnectionError, TimeoutError):
+                _abandon(request)  # it left, or it stopped reading
+                break
+    return response
+
+
+def _abandon(request: web.BaseRequest) -> None:
+    if request.transport is not None:
+        request.transport.abort()
+
+
+async def _long_list(request: web.BaseRequest, items: list[object]) -> web.StreamResponse:
+    """Written in steps: a hundred thousand snapshots at once would hold up everyone else."""
+    response = web.StreamResponse(headers=_HEADERS)
+    await response.prepare(request)
+    for start in range(0, len(items), _LIST_STEP):
+        step = _encoded(items[start : start + _LIST_STEP])
+        await response.write((b"," if start else b"[") + step[1:-1])
+        await asyncio.sleep(0)
+    await response.write(b"]")
+    return response
