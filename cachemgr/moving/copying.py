@@ -1,0 +1,121 @@
+"""Copying and hashing files that are already here: one thread reads and hashes, another writes."""
+
+from __future__ import annotations
+
+import os
+import queue
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+
+from cachemgr.domain.digest import Seen
+from cachemgr.moving.gear import Gear
+from cachemgr.moving.hashes import Hashes
+from cachemgr.moving.reading import read_full
+from cachemgr.moving.sinks import Sinks
+from cachemgr.moving.stop import Stop
+
+CELL = 1 << 20
+"""How much is read at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """The first `size` bytes of an open file on their way through the hash and into `sinks` (possibly none)."""
+
+    gear: Gear
+    stop: Stop
+    sinks: Sinks
+    hashes: Hashes
+    progress: Callable[[int], None]
+
+    def run(self, fd: int, size: int) -> Seen:
+        """Read, hash and write; the sinks are not finished yet. Raises OSError and Stopped.
+
+        A file of another size than `size` is seen with its own size, and its digests then mean nothing.
+        """
+        slot = self.gear.slots.take(self.stop, self.stop)
+        try:
+            done = self._read(fd, size, slot)
+        finally:
+            self.gear.slots.give(self.stop, slot)
+        seen, found = self.hashes.seen(done), os.fstat(fd).st_size
+        return seen if found == size else replace(seen, size=found)
+
+    def _read(self, fd: int, size: int, slot: memoryview) -> int:
+        if not self.sinks or size <= CELL:
+            return self._alone(fd, size, slot[:CELL])
+        writer = _Writer(self.gear, self.sinks, [slot[at : at + CELL] for at in range(0, len(slot), CELL)])
+        try:
+            return self._ahead_of(writer, fd, size)
+        finally:
+            writer.end()
+
+    def _alone(self, fd: int, size: int, cell: memoryview) -> int:
+        done = 0
+        while done < size:
+            self.stop.check()
+            count = read_full(fd, cell[: size - done], done)
+            self.hashes.update(cell[:count])
+            self.sinks.spill(cell[:count], done).grown(count)
+            self.progress(count)
+            done += count
+            if count < CELL:
+                break
+        return done
+
+    def _ahead_of(self, writer: _Writer, fd: int, size: int) -> int:
+        done = 0
+        while done < size:
+            self.stop.check()
+            cell = writer.free_cell()
+            count = read_full(fd, cell[: size - done], done)
+            # Written while it is hashed; the writer gives the cell back afterwards.
+            writer.write(cell, cell[:count], done)
+            self.hashes.update(cell[:count])
+            self.progress(count)
+            done += count
+            if count < CELL:
+                break
+        return done
+
+
+class _Writer:
+    """A helper that writes cells in the order in which they come."""
+
+    def __init__(self, gear: Gear, sinks: Sinks, cells: list[memoryview]) -> None:
+        self._sinks = sinks
+        self._free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
+        self._full: queue.SimpleQueue[tuple[memoryview, memoryview, int] | None] = queue.SimpleQueue()
+        self._fault: BaseException | None = None
+        for cell in cells:
+            self._free.put(cell)
+        self._helper: Future[None] = gear.crew.help(self._work)
+
+    def free_cell(self) -> memoryview:
+        """Wait for a cell to read into; raises what the writing raised."""
+        cell = self._free.get()
+        if self._fault is not None:
+            raise self._fault
+        return cell
+
+    def write(self, cell: memoryview, data: memoryview, offset: int) -> None:
+        """Have `data` written, and then give `cell` out again."""
+        self._full.put((cell, data, offset))
+
+    def end(self) -> None:
+        """Wait until all is written and the thread is done; raises what the writing raised."""
+        self._full.put(None)
+        self._helper.result()
+        if self._fault is not None:
+            raise self._fault
+
+    def _work(self) -> None:
+        while (item := self._full.get()) is not None:
+            cell, data, offset = item
+            try:
+                if self._fault is None:
+                    self._sinks.spill(data, offset).grown(len(data))
+            except BaseException as exc:  # noqa: BLE001 (the reader raises it; it must get its cells back)
+                self._fault = exc
+            self._free.put(cell)

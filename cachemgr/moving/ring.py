@@ -1,0 +1,159 @@
+"""A large file by ranges: several connections fill buffers ahead, one hasher follows in order behind them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import wait
+from dataclasses import dataclass
+
+from cachemgr.moving.gear import RANGE, Gear
+from cachemgr.moving.hashes import Hashes
+from cachemgr.moving.sinks import STEP, Sinks
+from cachemgr.moving.source import Source, Stream
+from cachemgr.moving.stop import Stop
+
+FRONTIER = 256 << 20
+"""How many bytes lie between two records of how far the file is hashed and on the disk."""
+
+_HASH_STEP = 1 << 20
+
+
+@dataclass(slots=True)
+class _Range:
+    offset: int
+    slot: memoryview
+    view: memoryview
+    filled: int = 0
+    written: bool = False
+
+
+class Ring:
+    """Ranges are handed out in order, each with its buffer, so the one the hasher waits for always has one.
+
+    The buffers still in hand are hashed, not the file: nothing is read again. When the hasher falls behind, the
+    buffers run out and the network waits for it.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        gear: Gear,
+        sinks: Sinks,
+        hashes: Hashes,
+        progress: Callable[[int], None],
+        frontier: Callable[[int], None] | None,
+    ) -> None:
+        self._source = source
+        self._gear = gear
+        self._sinks = sinks
+        self._hashes = hashes
+        self._progress = progress
+        self._frontier = frontier
+        self._changed = threading.Condition()
+        self._handing_out = threading.Lock()
+        self._next = 0
+        self._ranges: dict[int, _Range] = {}
+        self._fault: BaseException | None = None
+
+    @property
+    def _stop(self) -> Stop:
+        return self._source.stop
+
+    def run(self, start: int) -> None:
+        """Move and hash the bytes from `start` on; all threads have ended when it returns or raises."""
+        self._next = start
+        count = -(-(self._source.size - start) // RANGE)
+        lanes = [self._gear.crew.help(self._lane) for _ in range(min(self._gear.turns.limit, count))]
+        try:
+            self._hash_all(start)
+        except BaseException as exc:  # noqa: BLE001 (raised again below, once the lanes have ended)
+            self._fail(exc)
+        wait(lanes)
+        for left in self._ranges.values():
+            self._gear.slots.give(self, left.slot)
+        if self._fault is not None:
+            raise self._fault
+
+    def _fail(self, fault: BaseException) -> None:
+        with self._changed:
+            self._fault = self._fault or fault
+            self._changed.notify_all()
+        self._stop.set()
+
+    def _lane(self) -> None:
+        try:
+            while (piece := self._take()) is not None:
+                with self._gear.turns.one(self._source.origin, self._stop):
+                    self._receive(piece)
+        except BaseException as exc:  # noqa: BLE001 (the movement's thread raises it)
+            self._fail(exc)
+
+    def _take(self) -> _Range | None:
+        with self._handing_out:
+            offset = self._next
+            if offset >= self._source.size:
+                return None
+            slot = self._gear.slots.take(self, self._stop)
+            piece = _Range(offset, slot, slot[: min(RANGE, self._source.size - offset)])
+            self._next = offset + len(piece.view)
+            with self._changed:
+                self._ranges[offset] = piece
+                self._changed.notify_all()
+            return piece
+
+    def _receive(self, piece: _Range) -> None:
+        end = piece.offset + len(piece.view)
+        stream, spill = Stream(self._source, piece.offset, end), self._sinks.spill(piece.view, piece.offset)
+        try:
+            filled = 0
+            while filled < len(piece.view):
+                count = stream.readinto(piece.view[filled : filled + STEP])
+                filled += count
+                self._progress(count)
+                self._report(piece, filled)
+                spill.grown(filled)
+        finally:
+            stream.close()
+        with self._changed:
+            piece.written = True
+            self._changed.notify_all()
+
+    def _report(self, piece: _Range, filled: int) -> None:
+        # Waking the hasher for each 256 KiB would cost more than it gains.
+        worth_it = filled // _HASH_STEP > piece.filled // _HASH_STEP or filled == len(piece.view)
+        if worth_it:
+            with self._changed:
+                piece.filled = filled
+                self._changed.notify_all()
+
+    def _hash_all(self, start: int) -> None:
+        at = recorded = start
+        while at < self._source.size:
+            piece = self._hash_next(at)
+            at += len(piece.view)
+            with self._changed:
+                del self._ranges[piece.offset]
+            self._gear.slots.give(self, piece.slot)
+            if self._frontier is not None and at - recorded >= FRONTIER and at < self._source.size:
+                self._sinks.sync()
+                self._frontier(at)
+                recorded = at
+
+    def _hash_next(self, offset: int) -> _Range:
+        self._wait(lambda: offset in self._ranges)
+        piece, hashed = self._ranges[offset], 0
+        while hashed < len(piece.view):
+            self._stop.check()
+            self._wait(lambda: piece.filled > hashed)  # noqa: B023 (called before the next turn)
+            filled = piece.filled
+            self._hashes.update(piece.view[hashed:filled])
+            hashed = filled
+        self._wait(lambda: piece.written)
+        return piece
+
+    def _wait(self, ready: Callable[[], bool]) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: ready() or self._fault is not None)
+            if self._fault is not None:
+                raise self._fault
