@@ -14,9 +14,9 @@ _UNITS = {"B": 1} | {
     for kind, base in (("", 1000), ("i", 1024))
 }
 _UNIT_OF = {name.lower(): size for name, size in _UNITS.items()}
-_SECONDS = {"ms": Decimal("0.001"), "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 # ASCII digits only: int() and Decimal() would take any script's.
-_SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)")
+_SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)")
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?) ?%")
 _TIME = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|w)")
 
@@ -40,11 +40,14 @@ class Amount:
 
     @classmethod
     def parse(cls, text: str) -> Amount:
-        """Read `80%` or what `parse_size` reads; raises Usage."""
+        """Read `80%` or what `parse_size` reads, with its unit; raises Usage."""
         share = _PERCENT.fullmatch(text.strip())
         if share is None:
             if "%" in text:
                 raise Usage(f"{text[:40]!r} is not a percentage", hint=_AMOUNT_HINT)
+            if text.strip().isdigit() and text.strip() != "0":
+                # Whoever writes `high = 80` does not mean 80 bytes.
+                raise Usage(f"{text[:40]!r} has neither % nor a unit", hint=_AMOUNT_HINT)
             return cls(size=parse_size(text))
         percent = Decimal(share[1])
         if percent > 100:
@@ -91,13 +94,13 @@ def parse_duration(text: str) -> float:
     units = [part[2] for part in parts]
     if len(set(units)) != len(units):
         raise Usage(f"{text[:40]!r} names a unit twice", hint=_TIME_HINT)
-    return float(sum(Decimal(part[1]) * _SECONDS[part[2]] for part in parts))
+    return float(sum((Decimal(part[1]) * _MILLISECONDS[part[2]] for part in parts), Decimal(0)) / 1000)
 
 
 def format_duration(seconds: float) -> str:
     """The spelling in whole parts that `parse_duration` reads back, to the millisecond."""
     rest, out = round(seconds * 1000), ""
-    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
-        count, rest = divmod(rest, length)
+    for unit in ("d", "h", "m", "s", "ms"):
+        count, rest = divmod(rest, _MILLISECONDS[unit])
         out += f"{count}{unit}" if count else ""
     return out or "0s"
