@@ -16,6 +16,7 @@ import json
 import os
 import re
 import socket
+import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,7 @@ T = TypeVar("T")
 Json = Any  # Any: decoded JSON
 
 DEADLINE_SECONDS, HOLD_SECONDS, CONTROL_SECONDS = 300.0, 120, 10.0
-_TIMEOUTS = (TimeoutError, socket.timeout)  # two classes before Python 3.10
+_TIMEOUTS = (TimeoutError, socket.timeout, BlockingIOError)  # the first two are one only since Python 3.10
 
 
 class CacheError(Exception):
@@ -39,8 +40,7 @@ class CacheError(Exception):
 
     def __init__(self, detail: str, hint: str | None = None, code: str | None = None, **fields: Json) -> None:
         super().__init__(detail)
-        self.detail, self.fields = detail, fields
-        self.hint, self.code = hint or self.hint, code or self.code
+        self.detail, self.fields, self.hint, self.code = detail, fields, hint or self.hint, code or self.code
 
 
 class Usage(CacheError):
@@ -107,7 +107,7 @@ def model(ref: str, tier: str = "any", deadline: float | None = DEADLINE_SECONDS
 
 @asynccontextmanager
 async def async_model(ref: str, tier: str = "any", deadline: float | None = DEADLINE_SECONDS) -> AsyncIterator[Located]:
-    """`model` for an event loop, which it never blocks; a cancelled caller leaves no thread and no hold behind."""
+    """`model` for an event loop, which it never blocks; a cancelled caller leaves no thread and no lock behind."""
     api = Api()
     located, release = await _in_thread(lambda: _acquire(api, ref, tier, deadline), api.abort, lambda held: held[1]())
     try:
@@ -159,8 +159,10 @@ class Api:
         connection.sock = sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._live.add(sock)
         try:
-            sock.settimeout(timeout)
+            micros = int((timeout or 0) * 1e6) + bool(timeout)  # in the kernel: a full queue is worth waiting for
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", *divmod(micros, 10**6)))
             sock.connect(self.socket_path)
+            sock.settimeout(timeout)
             if self._aborted:
                 raise DaemonAway("the call was given up")
             connection.request(method, path, body and json.dumps(body), {"Content-Type": "application/json"})
