@@ -120,9 +120,13 @@ class Source:
             raise OriginUnavailable(f"{way.request.where} redirects, which is not allowed here")
         if not location:
             raise OriginUnavailable(f"{way.request.where} redirects to nowhere")
-        url = urljoin(way.request.url, quote(location, safe="%/:=&?~#+!$,;'@()*[]"))
+        try:
+            url = urljoin(way.request.url, quote(location, safe="%/:=&?~#+!$,;'@()*[]"))
+            with_credentials = urlsplit(url).username is not None
+        except ValueError:
+            raise OriginUnavailable(f"{way.request.where} redirects to what cannot be read") from None
         before, after = wire.origin, Origin.of(url)
-        if urlsplit(url).username is not None:
+        if with_credentials:
             raise OriginUnavailable(f"{way.request.where} redirects to a URL with credentials in it")
         if before.scheme == "https" and after.scheme != "https":
             raise OriginUnavailable(f"{way.request.where} redirects from https to {after.scheme}")

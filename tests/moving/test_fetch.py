@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from cachemgr.moving.plane import DataPlane
-from cachemgr.moving.target import Resume
-from tests.moving.desk import MIB, fetch, noise, remote, seen, target
+from cachemgr.moving.target import Resume, Target
+from tests.moving.desk import MIB, fetch, holds, noise, remote, seen, target
 from tests.moving.origin import FaultyOrigin
 
 SIZES = [0, 1, 511, 4095, 4096, 4097, MIB - 1, MIB, MIB + 1, 4 * MIB - 1, 4 * MIB, 4 * MIB + 1, 12 * MIB + 4097]
+ALL = 1 << 40
 
 
 @pytest.mark.parametrize("local", [True, False], ids=["local", "elsewhere"])
@@ -32,3 +34,136 @@ async def test_large_files_arrive_whole(
     assert await fetch(plane, origin, data, tmp_path / "f", local=local) == seen(data)
     assert ("range" in origin.asked[0].headers) == (size > 64 * MIB)
     assert origin.bytes_sent["/f"] == size
+
+
+@pytest.mark.parametrize("size", [5 * MIB + 3, 66 * MIB + 5])
+async def test_one_pass_writes_two_targets(plane: DataPlane, origin: FaultyOrigin, tmp_path: Path, size: int) -> None:
+    origin.files["/f"] = data = noise(size)
+    both = [target(tmp_path / "volume", size, local=False), target(tmp_path / "disk", size)]
+    found = await plane.fetch(remote(origin, "/f", size), both, git_sha1=False, progress=lambda _: None)
+    assert found == seen(data, git_sha1=False)
+    assert all(holds(one.path, data) for one in both)
+    assert origin.bytes_sent["/f"] == size
+
+
+@pytest.mark.parametrize("before", [0, 1, 5 * MIB, 20 * MIB])
+async def test_the_target_ends_at_the_size_whatever_it_was(
+    plane: DataPlane, origin: FaultyOrigin, tmp_path: Path, before: int
+) -> None:
+    origin.files["/f"] = data = noise(5 * MIB + 77)
+    found = target(tmp_path / "f", before)
+    await plane.fetch(remote(origin, "/f", len(data)), [found], git_sha1=False, progress=lambda _: None)
+    assert holds(found.path, data)
+
+
+async def test_a_target_that_is_a_link_is_refused(plane: DataPlane, origin: FaultyOrigin, tmp_path: Path) -> None:
+    origin.files["/f"] = data = noise(1000)
+    aimed_at = target(tmp_path / "elsewhere", 0)
+    (tmp_path / "f").symlink_to(aimed_at.path)
+    with pytest.raises(OSError, match="symbolic"):
+        await plane.fetch(
+            remote(origin, "/f", len(data)), [Target(tmp_path / "f", True)], git_sha1=False, progress=lambda _: None
+        )
+    assert holds(aimed_at.path, b"")
+
+
+async def test_files_share_the_connections_of_their_origin(
+    plane: DataPlane, origin: FaultyOrigin, tmp_path: Path
+) -> None:
+    data = noise(300_000)
+    for n in range(20):
+        origin.files[f"/{n}"] = data
+    await asyncio.gather(
+        *(
+            plane.fetch(
+                remote(origin, f"/{n}", len(data)),
+                [target(tmp_path / str(n), len(data))],
+                git_sha1=False,
+                progress=lambda _: None,
+            )
+            for n in range(20)
+        )
+    )
+    assert origin.connections <= 4
+    assert all(holds(tmp_path / str(n), data) for n in range(20))
+
+
+@pytest.mark.parametrize("size", [20 * MIB, 80 * MIB + 9])
+@pytest.mark.parametrize("have", [0, 100, 4096, 9 * MIB + 5, 10 * MIB, ALL, ALL + 50])
+async def test_a_resumed_fetch_asks_only_for_the_rest(
+    plane: DataPlane, origin: FaultyOrigin, tmp_path: Path, size: int, have: int
+) -> None:
+    origin.files["/f"] = data = noise(size)
+    upto = have if have < ALL else size + have - ALL
+    older = tmp_path / "older"
+    older.write_bytes((data + bytes(100))[:upto] + b"not hashed yet")
+    moved: list[int] = []
+    found = await plane.fetch(
+        remote(origin, "/f", size),
+        [target(tmp_path / "f", size)],
+        git_sha1=True,
+        resume=Resume(older, upto),
+        progress=moved.append,
+    )
+    assert found == seen(data)
+    assert holds(tmp_path / "f", data)
+    assert sum(moved) == size
+    reused = size if upto >= size else upto - upto % 4096
+    assert origin.bytes_sent["/f"] == size - reused
+
+
+async def test_an_older_part_that_is_gone_or_shorter_is_fetched_instead(
+    plane: DataPlane, origin: FaultyOrigin, tmp_path: Path
+) -> None:
+    origin.files["/f"] = data = noise(20 * MIB)
+    older = tmp_path / "older"
+    for name, content in (("a", None), ("b", data[:5000])):
+        if content is not None:
+            older.write_bytes(content)
+        found = await plane.fetch(
+            remote(origin, "/f", len(data)),
+            [target(tmp_path / name, len(data))],
+            git_sha1=True,
+            resume=Resume(older, 9 * MIB),
+            progress=lambda _: None,
+        )
+        assert found == seen(data)
+
+
+async def test_wrong_bytes_in_an_older_part_show_in_the_digest(
+    plane: DataPlane, origin: FaultyOrigin, tmp_path: Path
+) -> None:
+    origin.files["/f"] = data = noise(70 * MIB)
+    older = tmp_path / "older"
+    older.write_bytes(b"?" + data[1 : 10 * MIB])
+    found = await plane.fetch(
+        remote(origin, "/f", len(data)),
+        [target(tmp_path / "f", len(data))],
+        git_sha1=True,
+        resume=Resume(older, 10 * MIB),
+        progress=lambda _: None,
+    )
+    assert found == seen(b"?" + data[1:])
+
+
+async def test_the_frontier_follows_what_is_hashed_and_written(
+    plane: DataPlane, origin: FaultyOrigin, tmp_path: Path
+) -> None:
+    # The period is odd, so that no range equals another.
+    origin.files["/f"] = data = (noise(3 * MIB + 1) * 100)[: 290 * MIB]
+    marks: list[int] = []
+
+    def frontier(mark: int) -> None:
+        with (tmp_path / "f").open("rb") as file:
+            assert file.read(mark) == data[:mark]
+        marks.append(mark)
+
+    found = await plane.fetch(
+        remote(origin, "/f", len(data)),
+        [target(tmp_path / "f", len(data))],
+        git_sha1=False,
+        frontier=frontier,
+        progress=lambda _: None,
+    )
+    assert found == seen(data, git_sha1=False)
+    assert marks == [256 * MIB]
