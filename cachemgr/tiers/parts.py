@@ -1,0 +1,216 @@
+"""Partial files: one per writer and attempt, with a note beside it of who writes and how far the bytes are proven."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from cachemgr.domain.errors import Usage
+from cachemgr.domain.names import escape
+from cachemgr.moving.target import Resume
+from cachemgr.tiers.durable import names, read_bytes, remove_file
+from cachemgr.tiers.layout import Layout
+from cachemgr.tiers.owner import Owner
+
+KEEP_SECONDS = 86400.0
+"""How long the unfinished work of a writer that is gone, or that nobody can ask about, is kept for a resume."""
+
+_NAME = re.compile(r"(?P<key>.+)\.(?P<generation>[0-9]{1,9})", re.ASCII)
+_NOTE = re.compile(rb"(?P<owner>[0-9a-f-]{1,120}|-) (?P<size>[0-9]{1,19})\n", re.ASCII)
+_NOTE_SUFFIX = ".at"
+_FOUND_SUFFIX = ".is"
+_OPEN: set[Path] = set()  # what this process writes right now: another tier object on the same directory must know, too
+_NOTE_BYTES = 4096
+_SHA256 = re.compile(r"[0-9a-f]{64}\n", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A partial file whose writer is gone: the first `proven_bytes` were hashed and fsynced."""
+
+    path: Path
+    size: int
+    proven_bytes: int
+    linked: bool
+    changed: float
+
+
+class PartFiles:
+    """The directory of partial files. All methods block: call them in the tier's pool."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._directory = layout.parts
+        self._trash = layout.trash
+
+    def create(self, key: str, size: int) -> Path:
+        """A new file of this process alone, of its full size at once: a quota answers now and not at the end."""
+        path, fd = self._claim(escape(key))
+        try:
+            try:
+                os.ftruncate(fd, size)
+            finally:
+                os.close(fd)
+            self.note(path, 0)
+        except BaseException:
+            self.drop(path)
+            raise
+        return path
+
+    def _claim(self, key: str) -> tuple[Path, int]:
+        generation = 1 + max((g for k, g in map(_split, names(self._directory)) if k == key), default=0)
+        while True:
+            path = self._directory / f"{key}.{generation}"
+            if path not in _OPEN:
+                _OPEN.add(path)
+                try:
+                    return path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+                except BaseException as error:
+                    _OPEN.discard(path)
+                    if not isinstance(error, FileExistsError):
+                        raise
+            generation += 1
+
+    def note(self, path: Path, proven_bytes: int, owner: str | None = None) -> None:
+        """Record how many bytes are hashed and on disk; by rename, so that a torn note cannot be read."""
+        owner = str(Owner.current()) if owner is None else owner
+        note, scratch = _beside(path, _NOTE_SUFFIX), _beside(path, _NOTE_SUFFIX + "~")
+        fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(fd, f"{owner} {proven_bytes}\n".encode())
+        finally:
+            os.close(fd)
+        os.replace(scratch, note)
+
+    def release(self, path: Path, *, keep: bool) -> int:
+        """End our writing; the proven bytes stay for a resume if `keep`, everything else goes. Return what stays."""
+        kept = 0
+        leftover = self._look(path)
+        if leftover is not None and keep and leftover.proven_bytes and not leftover.linked:
+            os.truncate(path, leftover.proven_bytes)
+            self.note(path, leftover.proven_bytes, "-")
+            kept = leftover.proven_bytes
+        else:
+            self.drop(path)
+        _OPEN.discard(path)
+        return kept
+
+    def drop(self, path: Path) -> None:
+        """Take a partial file and its note away."""
+        with contextlib.suppress(FileNotFoundError):
+            # Renamed first: whoever reads it for a resume goes on reading the same bytes.
+            trashed = self._trash / f"part.{Owner.current().unique_name()}"
+            os.rename(path, trashed)
+            remove_file(trashed)
+        for suffix in (_NOTE_SUFFIX, _NOTE_SUFFIX + "~"):
+            remove_file(_beside(path, suffix))
+        _OPEN.discard(path)
+
+    def resume(self, key: str) -> Resume | None:
+        """The leftover of this key with the most proven bytes."""
+        best = max(self.leftovers(escape(key)), key=lambda leftover: leftover.proven_bytes, default=None)
+        return Resume(best.path, best.proven_bytes) if best and best.proven_bytes else None
+
+    def leftovers(self, key: str | None = None) -> list[Leftover]:
+        """The partial files (of one escaped key) whose writers are known to have ended."""
+        found = []
+        for name in names(self._directory):
+            of_key, generation = _split(name)
+            if generation and key in (None, of_key) and self._directory / name not in _OPEN:
+                leftover = self._look(self._directory / name)
+                if leftover is not None and self._ended(self._directory / name):
+                    found.append(leftover)
+        return found
+
+    def drop_leftovers(self, key: str) -> None:
+        """Forget what ended writers left of this key."""
+        for leftover in self.leftovers(escape(key)):
+            self.drop(leftover.path)
+
+    def remember(self, key: str, sha256: str) -> None:
+        """Note what the bytes of a key turned out to be, for keys that are no sha256 themselves."""
+        path = self._directory / (escape(key) + _FOUND_SUFFIX)
+        scratch = _beside(path, "~")
+        with open(scratch, "w", encoding="ascii") as stream:
+            stream.write(sha256 + "\n")
+        os.replace(scratch, path)
+
+    def recall(self, key: str) -> str | None:
+        """The sha256 that was noted for a key; a hint, since its blob may be gone."""
+        try:
+            text = read_bytes(self._directory / (escape(key) + _FOUND_SUFFIX), _NOTE_BYTES).decode("ascii", "replace")
+        except (OSError, Usage):
+            return None
+        return text.strip() if _SHA256.fullmatch(text) else None
+
+    def bytes(self) -> int:
+        """What all partial files take, by their full sizes."""
+        return sum(found.size for name in names(self._directory) if (found := self._look(self._directory / name)))
+
+    def sweep(self, now: float) -> None:
+        """Shrink or delete what ended writers left, and what nobody touched for a day (`now` by the tier's clock)."""
+        for name in names(self._directory):
+            path = self._directory / name
+            if path.with_name(name.removesuffix("~").removesuffix(_NOTE_SUFFIX)) in _OPEN:
+                continue
+            if not _split(name)[1]:
+                self._sweep_note(path, now)
+            elif (leftover := self._look(path)) is not None:
+                self._sweep_part(leftover, now)
+
+    def _sweep_part(self, leftover: Leftover, now: float) -> None:
+        ended = self._ended(leftover.path)
+        if now - leftover.changed > KEEP_SECONDS or (ended and (leftover.linked or not leftover.proven_bytes)):
+            self.drop(leftover.path)
+        elif ended and leftover.proven_bytes < leftover.size:
+            os.truncate(leftover.path, leftover.proven_bytes)
+
+    def _sweep_note(self, path: Path, now: float) -> None:
+        part = path.name.removesuffix("~").removesuffix(_NOTE_SUFFIX)
+        useless = part == path.name or not os.path.lexists(self._directory / part)
+        with contextlib.suppress(FileNotFoundError):
+            if useless and now - os.lstat(path).st_mtime > KEEP_SECONDS:
+                remove_file(path)
+
+    def _look(self, path: Path) -> Leftover | None:
+        if not _split(path.name)[1]:
+            return None
+        try:
+            info = os.lstat(path)
+        except FileNotFoundError:
+            return None
+        if not stat.S_ISREG(info.st_mode):
+            return None
+        _, proven = self._read_note(path)
+        # Linked or made read-only: it is a blob, or about to be one. Its bytes may never be cut again.
+        linked = info.st_nlink > 1 or not info.st_mode & 0o200
+        return Leftover(path, info.st_size, min(proven, info.st_size), linked, info.st_mtime)
+
+    def _ended(self, path: Path) -> bool:
+        text, _ = self._read_note(path)
+        if text == "-":
+            return True
+        owner = Owner.parse(text)
+        if owner == Owner.current():
+            return path not in _OPEN
+        return owner is not None and owner.has_ended()
+
+    def _read_note(self, path: Path) -> tuple[str, int]:
+        try:
+            found = _NOTE.fullmatch(read_bytes(_beside(path, _NOTE_SUFFIX), _NOTE_BYTES))
+        except (OSError, Usage):
+            return "", 0
+        return (found["owner"].decode(), int(found["size"])) if found else ("", 0)
+
+
+def _split(name: str) -> tuple[str, int]:
+    """The key and the generation of a partial file's name; generation 0 for anything else."""
+    found = _NAME.fullmatch(name)
+    return (found["key"], int(found["generation"])) if found else (name, 0)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)

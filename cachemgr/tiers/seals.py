@@ -1,0 +1,132 @@
+"""The seal: the file whose existence says that a snapshot is ours, complete and verified."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cachemgr.domain.errors import CachemgrError, Usage
+from cachemgr.domain.manifest import Manifest
+from cachemgr.tiers.durable import names, read_json, write_json
+from cachemgr.tiers.layout import Layout
+
+log = logging.getLogger(__name__)
+
+_SUFFIX = ".json"
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Whose the files of a snapshot are, as far as they are not links to our blobs.
+
+    `foreign`: paths of others' files that were right and stayed. `copies`: ours, where links were refused.
+    `strangers`: there is more in the directory than the manifest lists.
+    """
+
+    foreign: frozenset[str] = frozenset()
+    copies: frozenset[str] = frozenset()
+    strangers: bool = False
+
+    @property
+    def adopted(self) -> bool:
+        """True if something in there belongs to others: such a snapshot is never removed automatically."""
+        return bool(self.foreign) or self.strangers
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What a seal says; `sealed_at` is in seconds since 1970."""
+
+    manifest: Manifest
+    sealed_at: float
+    origins: Origins
+
+    def to_json(self) -> dict[str, object]:
+        """The manifest, and what we know beside it."""
+        return {
+            **self.manifest.to_json(),
+            "sealed_at": self.sealed_at,
+            "adopted": self.origins.adopted,
+            "foreign": sorted(self.origins.foreign),
+            "copies": sorted(self.origins.copies),
+            "strangers": self.origins.strangers,
+        }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, object]) -> Seal:
+        """Read a seal, trusting nothing; raises Usage."""
+        manifest, sealed_at = Manifest.from_json(raw), raw.get("sealed_at")
+        if not isinstance(sealed_at, int | float) or isinstance(sealed_at, bool):
+            raise Usage(f"{manifest.id} does not say when it was sealed")
+        for entry in manifest.entries:
+            if entry.digest.algorithm != "sha256":
+                raise Usage(f"{manifest.id} has no sha256 for {entry.path[:80]!r}")
+        origins = Origins(_paths(raw, "foreign"), _paths(raw, "copies"), raw.get("strangers") is True)
+        return cls(manifest, float(sealed_at), origins)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A snapshot that is complete and verified, and where it is.
+
+    `unlinked_bytes` are those of its files that are not links to our blobs: no listing of blobs counts them.
+    """
+
+    manifest: Manifest
+    path: Path
+    adopted: bool
+    sealed_at: float
+    unlinked_bytes: int = 0
+
+
+class SealFiles:
+    """`manifests/<id>.json`; all methods block."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def write(self, seal: Seal) -> None:
+        """Seal, durably: what it speaks of must be durable already."""
+        write_json(self._layout.seal(seal.manifest.id), seal.to_json(), self._layout.staging)
+
+    def read(self, id: str) -> Seal | None:
+        """The seal of a snapshot; a damaged one is none, and said so in the log."""
+        return read_seal(self._layout.seal(id), id)
+
+    def all(self) -> list[Seal]:
+        """Every seal that can be read."""
+        ids = [name.removesuffix(_SUFFIX) for name in names(self._layout.manifests) if name.endswith(_SUFFIX)]
+        return [seal for id in ids if (seal := self.read(id)) is not None]
+
+    def sealed(self, seal: Seal) -> Sealed:
+        """A seal with what follows from it."""
+        apart = seal.origins.foreign | seal.origins.copies
+        unlinked_bytes = sum(entry.size for entry in seal.manifest.entries if entry.path in apart)
+        path = self._layout.snapshot(seal.manifest)
+        return Sealed(seal.manifest, path, seal.origins.adopted, seal.sealed_at, unlinked_bytes)
+
+
+def read_seal(path: Path, id: str | None) -> Seal | None:
+    """The seal in a file, if it is one (of this id); else None, and a line in the log."""
+    try:
+        raw = read_json(path)
+        if raw is None:
+            return None
+        seal = Seal.from_json(raw)
+        if id not in (None, seal.manifest.id):
+            raise Usage(f"it is the seal of {seal.manifest.id}")
+    except (CachemgrError, OSError) as error:
+        log.warning(
+            "a seal cannot be read: its snapshot counts as absent", extra={"file": path.name, "error": str(error)}
+        )
+        return None
+    return seal
+
+
+def _paths(raw: Mapping[str, object], key: str) -> frozenset[str]:
+    value = raw.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(path, str) for path in value):
+        raise Usage(f"the seal's {key} are no list of paths")
+    return frozenset(value)

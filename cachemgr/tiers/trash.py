@@ -1,0 +1,77 @@
+"""What is on its way out: renamed to a directory of this process first, so that one wins, then deleted there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cachemgr.tiers import walk
+from cachemgr.tiers.durable import names, sync_directory
+from cachemgr.tiers.layout import Layout
+from cachemgr.tiers.owner import Owner
+
+SEAL = "seal.json"
+SNAPSHOT = "snapshot"
+
+
+class Trash:
+    """One removal: a directory below `trash/`. As long as a seal is in it, that snapshot's removal is unfinished."""
+
+    def __init__(self, layout: Layout, path: Path) -> None:
+        self._layout = layout
+        self.path = path
+
+    @classmethod
+    def begin(cls, layout: Layout) -> Trash:
+        """A new, empty one."""
+        path = layout.trash / Owner.current().unique_name()
+        os.mkdir(path, 0o700)
+        sync_directory(layout.trash)
+        return cls(layout, path)
+
+    def take(self, directory: int, name: str, kept: str) -> bool:
+        """Move what is there under a name here; False if there is nothing."""
+        with self.opened() as here:
+            try:
+                os.rename(name, kept, src_dir_fd=directory, dst_dir_fd=here)
+            except FileNotFoundError:
+                return False
+            return True
+
+    def give_back(self, directory: int, name: str, kept: str) -> None:
+        """Undo `take`, unless somebody put something else there meanwhile."""
+        with self.opened() as here, contextlib.suppress(FileNotFoundError):
+            if walk.look(directory, name) is None:
+                os.rename(kept, name, src_dir_fd=here, dst_dir_fd=directory)
+                os.fsync(directory)
+
+    def names(self) -> list[str]:
+        """What lies here."""
+        return names(self.path)
+
+    def look(self, kept: str) -> os.stat_result | None:
+        """What lies here under a name."""
+        with self.opened() as here:
+            return walk.look(here, kept)
+
+    def empty(self) -> int:
+        """Delete everything here, the seal last; the bytes of the files that nothing else links."""
+        with self.opened() as here:
+            freed = sum(
+                info.st_size for _, info in walk.files(here) if stat.S_ISREG(info.st_mode) and info.st_nlink == 1
+            )
+            for kept in sorted(os.listdir(here), key=lambda kept: kept == SEAL):
+                walk.remove(here, kept)
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(self.path)
+        return freed
+
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        """A descriptor of this directory."""
+        with walk.opened(self._layout.trash, self.path) as here:
+            yield here

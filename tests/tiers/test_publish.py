@@ -1,0 +1,101 @@
+"""What is published is complete, found again by anybody, and named for us and for hub clients."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from cachemgr.domain.manifest import Manifest
+from cachemgr.tiers.directory import DirectoryTier
+from tests.tiers.conftest import Open
+from tests.tiers.making import COMMIT, FILES, MAIN, etag, manifest, publish, sha256, store
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {p.relative_to(directory).as_posix(): p.read_bytes() for p in directory.rglob("*") if not p.is_dir()}
+
+
+async def test_a_published_snapshot_is_found_after_a_restart(tier: DirectoryTier, reopen: Open) -> None:
+    made = manifest()
+    await publish(tier, made)
+    again = await reopen()
+    (sealed,) = await again.snapshots.scan()
+    assert sealed.manifest == made
+    assert sealed == await again.snapshots.find(made.id)
+    assert not sealed.adopted
+    assert contents(sealed.path) == FILES
+    assert sealed.path == tier.root / "huggingface-cache/hub/models--acme--small/snapshots" / COMMIT
+
+
+async def test_its_files_are_read_only_links_to_blobs(tier: DirectoryTier) -> None:
+    made = manifest()
+    await publish(tier, made)
+    for path, data in FILES.items():
+        info = (tier.snapshots.directory(made) / path).lstat()
+        assert stat.S_IMODE(info.st_mode) == 0o444
+        assert os.path.samestat(info, tier.blobs.path(sha256(data)).lstat())
+
+
+async def test_hub_clients_find_its_blobs_and_its_ref(tier: DirectoryTier) -> None:
+    made = manifest()
+    await publish(tier, made)
+    repo = tier.layout.repo("hf", "acme/small")
+    assert (repo / "refs/main").read_bytes() == COMMIT.encode()
+    assert {p.name for p in (repo / "blobs").iterdir()} == {etag(path, data) for path, data in FILES.items()}
+    assert not (repo / "trees").exists()
+
+
+async def test_our_ref_says_where_it_is(tier: DirectoryTier) -> None:
+    made = manifest()
+    await store(tier, *FILES.values())
+    await tier.snapshots.publish(made, MAIN, resolved_at=1e9)
+    note = json.loads((tier.layout.refs / f"{MAIN.key}.json").read_text())
+    assert (tier.root / note["path"]) == tier.snapshots.directory(made)
+    assert (note["id"], note["ref"], note["revision"], note["resolved_at"]) == (made.id, str(MAIN), COMMIT, 1e9)
+    assert (await tier.refs.recall(made.ref)) is not None
+
+
+@pytest.mark.parametrize("again", [1, 2])
+async def test_publishing_again_changes_nothing(tier: DirectoryTier, again: int) -> None:
+    made = manifest()
+    await publish(tier, made)
+    before = await tier.snapshots.scan()
+    for _ in range(again):
+        await tier.snapshots.publish(made, MAIN)
+    assert await tier.snapshots.scan() == before
+
+
+async def test_a_discarded_snapshot_leaves_only_blobs_that_can_be_reclaimed(tier: DirectoryTier) -> None:
+    made = manifest()
+    await publish(tier, made)
+    await tier.snapshots.discard(made.id)
+    assert await tier.snapshots.scan() == []
+    assert not tier.snapshots.directory(made).exists()
+    assert await tier.refs.all() == []
+    found = await tier.blobs.reclaimable()
+    assert dict(found) == {sha256(data): len(data) for data in FILES.values()}
+    assert sum([await tier.blobs.reclaim(digest) for digest, _ in found]) == sum(map(len, FILES.values()))
+    assert await tier.measure() == 0
+
+
+async def test_nothing_is_left_behind_by_publishing_and_discarding(tier: DirectoryTier) -> None:
+    made = manifest()
+    await publish(tier, made)
+    assert leftovers(tier) == []
+    await tier.snapshots.discard(made.id)
+    assert leftovers(tier) == []
+
+
+def leftovers(tier: DirectoryTier) -> list[str]:
+    places = (tier.layout.parts, tier.layout.staging, tier.layout.trash, tier.layout.quarantine)
+    return [p.name for place in places for p in place.iterdir()]
+
+
+async def test_a_manifest_without_sha256_is_never_sealed(tier: DirectoryTier) -> None:
+    made = manifest(have=frozenset({"config.json"}))
+    with pytest.raises(ValueError, match="no sha256"):
+        await tier.snapshots.publish(Manifest("hf", made.name, made.revision, made.files), None)
