@@ -19,6 +19,8 @@ from cachemgr.library.answers import foreseen, problem
 
 log = logging.getLogger(__name__)
 
+_TURNED_AWAY_SECONDS = 1.0
+
 Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -37,7 +39,7 @@ DEFAULT_LIMITS = Limits()
 class Connection(web.RequestHandler):
     """One connection, watched by one timer whenever no request of it is being answered."""
 
-    __slots__ = ("_limits", "_reading", "_server", "_serving", "_timer")
+    __slots__ = ("_limits", "_reading", "_server", "_serving", "_timer", "_turned_away")
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
         # Compressed bodies are not accepted: a few KiB of them can unfold to gigabytes.
@@ -54,13 +56,13 @@ class Connection(web.RequestHandler):
         self._timer: asyncio.TimerHandle | None = None
         self._reading = False
         self._serving = False
+        self._turned_away: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Serve it, or say that there are too many already."""
+        assert isinstance(transport, asyncio.WriteTransport)
         if len(self._server.connections) >= self._limits.connections:
-            assert isinstance(transport, asyncio.WriteTransport)
-            transport.write(_too_many(self._limits.connections))
-            transport.close()
+            self._turn_away(transport)
             return
         super().connection_made(transport)
         self._reading = True
@@ -68,6 +70,8 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take in bytes; the first of a header start its clock, further ones do not move it."""
+        if self._turned_away is not None:
+            return
         if data and not self._serving and not self._reading:
             self._reading = True
             self._watch(self._limits.header_seconds)
@@ -76,6 +80,7 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget it."""
         self._unwatch()
+        self._server.turned_away.discard(self)
         super().connection_lost(exc)
 
     def serving(self) -> None:
@@ -107,6 +112,17 @@ class Connection(web.RequestHandler):
         """Say that a connection broke; the text of such an error may repeat what a caller sent."""
         log.error("connection failed", extra={"error": type(kwargs.get("exc_info")).__name__})
 
+    def _turn_away(self, transport: asyncio.WriteTransport) -> None:
+        # Closed at once, with its request unread, it would see a reset and not our words.
+        self._turned_away = transport
+        if len(self._server.turned_away) >= self._limits.connections:
+            transport.abort()
+            return
+        self._server.turned_away.add(self)
+        transport.write(_too_many(self._limits.connections))
+        transport.write_eof()
+        self._watch(_TURNED_AWAY_SECONDS)
+
     def _watch(self, seconds: float) -> None:
         self._unwatch()
         self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
@@ -118,8 +134,9 @@ class Connection(web.RequestHandler):
 
     def _expire(self) -> None:
         self._timer = None
-        if isinstance(self.transport, asyncio.WriteTransport):
-            self.transport.abort()  # `close` would wait for a peer that may never read
+        transport = self._turned_away or self.transport
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.abort()  # `close` would wait for a peer that may never read
 
 
 class Server(web.Server):
@@ -129,6 +146,7 @@ class Server(web.Server):
         super().__init__(self._serve, handler_cancellation=True)
         self._answer = answer
         self._limits = limits
+        self.turned_away: set[Connection] = set()
         self._inside: set[asyncio.Task[object]] = set()
 
     def __call__(self) -> Connection:

@@ -17,7 +17,7 @@ from cachemgr.library.answers import plain
 
 BODY_BYTES = 1 << 20
 BODY_SECONDS = 10.0
-_EVENT_SECONDS = 30.0
+WRITE_SECONDS = 30.0
 _LIST_STEP = 200
 _HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 
@@ -48,7 +48,7 @@ class Responder:
             return web.Response(status=204)
         if isinstance(answer, list) and len(answer) > _LIST_STEP:
             return await _long_list(request, answer)
-        return web.Response(body=_encoded(answer), status=route.status, headers=_HEADERS)
+        return web.Response(body=encoded(answer), status=route.status, headers=_HEADERS)
 
 
 async def _body(request: web.BaseRequest) -> bytes:
@@ -78,7 +78,8 @@ def _gone(request: web.BaseRequest) -> bool:
     return request.transport is None or request.transport.is_closing()
 
 
-def _encoded(answer: object) -> bytes:
+def encoded(answer: object) -> bytes:
+    """An answer as JSON, its errors as whole problem documents."""
     return json.dumps(_with_documents(plain(answer)), separators=(",", ":")).encode()
 
 
@@ -100,18 +101,9 @@ async def _stream(request: web.BaseRequest, stream: Stream) -> web.StreamRespons
     async with aclosing(stream.views) as views:
         await response.prepare(request)
         async for view in views:
-            try:
-                async with asyncio.timeout(_EVENT_SECONDS):
-                    await response.write(b"event: state\ndata: " + _encoded(view) + b"\n\n")
-            except (ConnectionError, TimeoutError):
-                _abandon(request)  # it left, or it stopped reading
+            if not await _written(request, response, b"event: state\ndata: " + encoded(view) + b"\n\n"):
                 break
     return response
-
-
-def _abandon(request: web.BaseRequest) -> None:
-    if request.transport is not None:
-        request.transport.abort()
 
 
 async def _long_list(request: web.BaseRequest, items: list[object]) -> web.StreamResponse:
@@ -119,8 +111,21 @@ async def _long_list(request: web.BaseRequest, items: list[object]) -> web.Strea
     response = web.StreamResponse(headers=_HEADERS)
     await response.prepare(request)
     for start in range(0, len(items), _LIST_STEP):
-        step = _encoded(items[start : start + _LIST_STEP])
-        await response.write((b"," if start else b"[") + step[1:-1])
+        step = encoded(items[start : start + _LIST_STEP])
+        if not await _written(request, response, (b"," if start else b"[") + step[1:-1]):
+            return response
         await asyncio.sleep(0)
     await response.write(b"]")
     return response
+
+
+async def _written(request: web.BaseRequest, response: web.StreamResponse, data: bytes) -> bool:
+    """False if the caller has left, or has stopped reading and is given up."""
+    try:
+        async with asyncio.timeout(WRITE_SECONDS):
+            await response.write(data)
+    except (ConnectionError, TimeoutError):
+        if request.transport is not None:
+            request.transport.abort()
+        return False
+    return True

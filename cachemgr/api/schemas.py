@@ -14,7 +14,7 @@ from cachemgr.domain.errors import Usage
 M = TypeVar("M", bound=BaseModel)
 
 _LONGEST_SECONDS = 30 * 86400.0
-_MEMBER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,30}")
+_MEMBER = re.compile(r"[a-z][a-z_]{0,23}")
 
 Seconds = Annotated[float, Field(ge=0, le=_LONGEST_SECONDS)]
 Tier = Literal["disk", "volume"]
@@ -162,7 +162,7 @@ def _sentence(model: type[BaseModel], kind: str, place: tuple[int | str, ...], m
 
 
 def _unknown(known: Mapping[str, object], name: str) -> str:
-    # A value that slipped into the place of a name may be a secret: only what can be a name is repeated.
+    # A value that slipped into the place of a name may be a secret: only what looks like a name is repeated.
     if not _MEMBER.fullmatch(name):
         return "there is an unknown member"
     near = difflib.get_close_matches(name, known, n=1)

@@ -41,7 +41,7 @@ class Gate:
     """A call that reports it started and waits to be let through."""
 
     def __init__(self) -> None:
-        self.started, self.open = asyncio.Event(), asyncio.Event()
+        self.started, self.open, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.cancelled = False
 
     async def __call__(self) -> None:
@@ -51,6 +51,8 @@ class Gate:
         except asyncio.CancelledError:
             self.cancelled = True
             raise
+        finally:
+            self.ended.set()
 
 
 def _seconds(value: float | None) -> None:
