@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 
 from cachemgr.domain.errors import CachemgrError, DeadlineExceeded, NoSpace, NotFound, Usage
 from cachemgr.domain.manifest import Manifest
 from cachemgr.domain.ref import Ref
-from cachemgr.library.answers import Answer, timestamp
+from cachemgr.library.answers import Answer, TransferKind, timestamp
 from cachemgr.library.holding import Holding
 from cachemgr.library.pull import Puller, Wish
 from cachemgr.library.resolve import Resolution, Resolver, narrowed
@@ -114,7 +113,7 @@ class Acquirer:
         running = self._under_way.get(key)
         if running is None or running.final:
             wish = Wish(ref, tier, fresh=fresh)
-            kind = "promote" if tier == "disk" else "pull"
+            kind: TransferKind = "promote" if tier == "disk" else "pull"
             running = self._transfers.start(kind, str(ref), lambda transfer: self._puller.pull(wish, transfer))
             self._under_way[key] = running
             self._forget_ended()
@@ -163,16 +162,11 @@ class Acquirer:
 
 async def _ended(transfer: Transfer, wait_seconds: float | None) -> CachemgrError | None:
     """Wait for a transfer that others may share; return what went wrong, a passed deadline included."""
-    try:
-        async with asyncio.timeout(wait_seconds):
-            await transfer.ended.wait()
-    except TimeoutError:
-        return DeadlineExceeded(
-            f"{transfer.ref} was not ready within {wait_seconds:g} s",
-            transfer=transfer.id,
-            done=transfer.view().done_bytes,
-        )
-    return transfer.failure()
+    await transfer.wait(wait_seconds)
+    if transfer.final:
+        return transfer.failure()
+    done = transfer.view().done_bytes
+    return DeadlineExceeded(f"{transfer.ref} was not ready within {wait_seconds:g} s", transfer=transfer.id, done=done)
 
 
 def _age(ref: Ref, known: Resolution) -> float:

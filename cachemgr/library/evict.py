@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Evictor:
-    """Makes room on one shelf at a time: what nothing links first, then whole snapshots from the disk, coldest first."""
+    """Makes room on one shelf: what nothing links first, then whole snapshots from the disk, coldest first."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -115,7 +115,8 @@ class Evictor:
 
 
 def _parted(sealed: Mapping[str, Sealed], busy: frozenset[str]) -> tuple[list[Sealed], list[Sealed]]:
-    may_leave, must_stay = [], []
+    may_leave: list[Sealed] = []
+    must_stay: list[Sealed] = []
     for id, item in sealed.items():
         (must_stay if item.adopted or id in busy else may_leave).append(item)
     return may_leave, must_stay

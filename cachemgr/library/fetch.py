@@ -115,12 +115,16 @@ class Fetcher:
         remote = order.origin.remote(order.manifest, order.entry)
 
         async def fetch(parts: Sequence[Part], progress: Callable[[int], None]) -> Seen:
+            def frontier(size: int) -> None:
+                for part in parts:
+                    part.record(size)
+
             return await self._plane.fetch(
                 remote,
                 [part.target for part in parts],
                 git_sha1=order.entry.digest.algorithm == "git-sha1",
                 resume=parts[0].resume,
-                frontier=lambda size: [part.record(size) for part in parts].clear(),
+                frontier=frontier,
                 progress=progress,
             )
 

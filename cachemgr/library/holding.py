@@ -43,10 +43,11 @@ class Holding:
         return timestamp(time.time() + seconds)
 
     def release(self, name: str) -> None:
-        """End it; one that has ended already stays so."""
+        """End it; raises NotFound if it has ended already."""
         kept = self._kept.pop(name, None)
-        if kept is not None:
-            kept.hold.release()
+        if kept is None:
+            raise NotFound("this hold has ended already", hint="nothing is left to do")
+        kept.hold.release()
 
     def expire(self) -> None:
         """End those whose deadline has passed."""

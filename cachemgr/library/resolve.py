@@ -46,7 +46,7 @@ class Resolver:
             return Resolution(known.manifest, known.resolved_at, stale=True)
 
     async def recall(self, ref: Ref) -> Resolution | None:
-        """The newest revision that the ref was resolved to and that is still sealed on some tier; no origin is asked."""
+        """The newest revision that the ref was resolved to and that is sealed on some tier; no origin is asked."""
         if ref.fixed:
             sealed = await self._sealed(ref, ref.revision)
             return None if sealed is None else Resolution(_whole(sealed.manifest), sealed.sealed_at)

@@ -15,8 +15,10 @@ from cachemgr.library.evict import Evictor
 from cachemgr.library.fetch import Fetcher, Order, part_key
 from cachemgr.library.ports import Origin, Progress, Reservation
 from cachemgr.library.shelf import Shelf
+from cachemgr.tiers.links import BlobGone
 
 SMALL_BYTES = 8 << 20
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +44,38 @@ class Supply:
 
         Raises NoSpace before the first byte, VerificationFailed, TierUnavailable and what the origin raises.
         """
+        fetched = 0
+        for attempt in range(_ATTEMPTS):
+            try:
+                fetched += await self._attempt(manifest, ref, onto, origin, progress)
+                break
+            except BlobGone:
+                # Another process on this volume took an unlinked blob for waste; what is there still need not move.
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        return Supplied(fetched, manifest.bytes - fetched)
+
+    async def _attempt(
+        self, manifest: Manifest, ref: Ref, onto: Sequence[Shelf], origin: Origin, progress: Progress
+    ) -> int:
         present = {shelf.name: await self._present(manifest, shelf) for shelf in onto}
         lacking = [entry for entry in manifest.entries if any(entry.path not in there for there in present.values())]
         progress.expect(sum(entry.size for entry in lacking), len(lacking))
+        digests = {path: digest for there in present.values() for path, digest in there.items()}
         with ExitStack() as stack:
+            # Unlinked blobs look like waste to an eviction: say that they are wanted until the seal stands.
+            for shelf in onto:
+                stack.enter_context(shelf.wanting({*digests.values(), *(entry.digest for entry in manifest.entries)}))
             room: dict[str, Reservation] = {}
             for shelf in onto:
-                there = present[shelf.name]
-                needed = sum(entry.size for entry in manifest.entries if entry.path not in there)
-                # Unlinked blobs look like waste to an eviction: say that they are wanted until the seal stands.
-                stack.enter_context(shelf.wanting({entry.digest for entry in manifest.entries} | {*there.values()}))
+                needed = sum(entry.size for entry in manifest.entries if entry.path not in present[shelf.name])
                 room[shelf.name] = stack.enter_context(await self._evictor.reserve(shelf, needed))
             orders = [Order(manifest, entry, origin, room, progress) for entry in in_load_order(lacking)]
             moved = await self._all(orders, onto)
-            digests = {path: digest for there in present.values() for path, digest in there.items()}
-            digests |= {path: digest for path, (digest, _) in moved.items()}
-            sealed = manifest.sealed(digests)
+            sealed = manifest.sealed(digests | {path: digest for path, (digest, _) in moved.items()})
             for shelf in onto:
-                stack.enter_context(shelf.wanting(digests.values()))
                 await shelf.publish(sealed, ref)
-        fetched = sum(size for _, size in moved.values())
-        return Supplied(fetched, manifest.bytes - fetched)
+        return sum(size for _, size in moved.values())
 
     async def _present(self, manifest: Manifest, shelf: Shelf) -> Mapping[str, Digest]:
         found = {}

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from cachemgr.domain.errors import NoSpace
 from cachemgr.domain.ref import Ref
-from cachemgr.library.answers import ModelPhase, ModelState, Pulled, problem
+from cachemgr.library.answers import ModelPhase, ModelState, Pulled, TransferKind, problem
 from cachemgr.library.pull import Puller, Wish
-from cachemgr.library.transfers import Transfer, TransferKind, Transfers
+from cachemgr.library.transfers import Transfer, Transfers
 
 FIRST_RETRY_SECONDS = 1.0
 LAST_RETRY_SECONDS = 60.0
@@ -48,10 +48,9 @@ class Wanted:
                 delay = min(delay * 2, LAST_RETRY_SECONDS)
 
     async def _promote(self, ref: Ref) -> None:
-        fits = self._disk_bytes is None or self._planned_before(ref) + self._sizes[ref] <= self._disk_bytes
-        if self._states[ref].tier == "disk" or not fits:
-            self._note(ref, state="ready")
-        elif await self._step(ref, "promoting", "promote", Wish(ref, "disk")):
+        planned = self._planned_before(ref) + self._sizes[ref]
+        to_disk = self._states[ref].tier != "disk" and (self._disk_bytes is None or planned <= self._disk_bytes)
+        if not to_disk or await self._step(ref, "promoting", "promote", Wish(ref, "disk")):
             self._note(ref, state="ready")
 
     def _planned_before(self, ref: Ref) -> int:
@@ -68,7 +67,7 @@ class Wanted:
             return pulled[0]
 
         transfer = self._transfers.start(kind, str(ref), job)
-        await transfer.ended.wait()
+        await transfer.wait()
         trouble = transfer.failure()
         if trouble is None:
             self._arrived(ref, pulled[0])

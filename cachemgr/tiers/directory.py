@@ -25,13 +25,14 @@ _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 class DirectoryTier:
     """One tier: `name` is volume, local or disk; `device` tells tiers on one file system from others."""
 
-    def __init__(self, layout: Layout, access: Access, pool: IoPool, hasher: Hasher) -> None:
+    def __init__(self, layout: Layout, access: Access, pool: IoPool, hasher: Hasher, device: int) -> None:
         self.name = access.name
         self.root = layout.root
         self.layout = layout
         self.local = access.local
         self.writable = access.writable
         self.refusal = access.refusal
+        self.device = device
         self.blobs = BlobStore(layout, access, pool, hasher)
         self.snapshots = SnapshotStore(layout, access, pool, hasher)
         self.refs = RefBook(layout, access, pool)
@@ -47,10 +48,10 @@ class DirectoryTier:
         A read-only file system and a newer layout give a tier that can be read (`writable` is False, `refusal` says
         why). Raises TierUnavailable if there is no directory to be had, or it cannot be looked at.
         """
-        layout, access = await pool.run(_opened, name, root, local, hub)
+        layout, access, device = await pool.run(_opened, name, root, local, hub)
         if access.refusal:
             log.warning("a tier can only be read", extra={"tier": name, "path": str(root), "reason": access.refusal})
-        return cls(layout, access, pool, plane)
+        return cls(layout, access, pool, plane, device)
 
     async def measure(self) -> int:
         """The bytes that the cache takes here: blobs, partial files, quarantine, and sealed files that are no links."""
@@ -64,17 +65,18 @@ class DirectoryTier:
             await self.blobs.sweep()
 
 
-def _opened(name: str, root: Path, local: bool, hub: Path | None) -> tuple[Layout, Access]:
+def _opened(name: str, root: Path, local: bool, hub: Path | None) -> tuple[Layout, Access, int]:
     try:
         made = _make_root(root)
         layout = Layout(Path(os.path.realpath(root)), None if hub is None else Path(os.path.realpath(hub)))
         refusal = made or _prepare(layout)
         _look(layout)
+        device = os.stat(layout.root).st_dev
     except OSError as error:
         raise TierUnavailable(
             f"the {name} tier at {root} cannot be used: {error.strerror or error}", tier=name
         ) from error
-    return layout, Access(name, layout.root, local, refusal)
+    return layout, Access(name, layout.root, local, refusal), device
 
 
 def _make_root(root: Path) -> str | None:
