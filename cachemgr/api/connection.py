@@ -37,9 +37,12 @@ DEFAULT_LIMITS = Limits()
 
 
 class Connection(web.RequestHandler):
-    """One connection, watched by one timer whenever no request of it is being answered."""
+    """One connection, watched whenever no request of it is being answered.
 
-    __slots__ = ("_limits", "_reading", "_server", "_serving", "_timer", "_turned_away")
+    Its timer ticks slowly and looks at the clock: to set one for each request would cost more than to serve it.
+    """
+
+    __slots__ = ("_clock", "_due", "_limits", "_reading", "_server", "_serving", "_timer", "_turned_away")
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
         # Compressed bodies are not accepted: a few KiB of them can unfold to gigabytes.
@@ -53,7 +56,9 @@ class Connection(web.RequestHandler):
         )
         self._server = server
         self._limits = limits
+        self._clock = loop
         self._timer: asyncio.TimerHandle | None = None
+        self._due: float | None = None
         self._reading = False
         self._serving = False
         self._turned_away: asyncio.WriteTransport | None = None
@@ -79,14 +84,15 @@ class Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget it."""
-        self._unwatch()
+        if self._timer is not None:
+            self._timer.cancel()
         self._server.turned_away.discard(self)
         super().connection_lost(exc)
 
     def serving(self) -> None:
         """A request of it is being answered: that may take as long as it takes."""
         self._serving, self._reading = True, False
-        self._unwatch()
+        self._due = None
 
     def resting(self) -> None:
         """The answer is on its way out: until the next request, its caller has so long to take it."""
@@ -124,15 +130,14 @@ class Connection(web.RequestHandler):
         self._watch(_TURNED_AWAY_SECONDS)
 
     def _watch(self, seconds: float) -> None:
-        self._unwatch()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
+        self._due = self._clock.time() + seconds
+        if self._timer is None:
+            self._timer = self._clock.call_later(self._limits.header_seconds / 4, self._tick)
 
-    def _unwatch(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _expire(self) -> None:
+    def _tick(self) -> None:
+        if self._due is None or self._clock.time() < self._due:
+            self._timer = self._clock.call_later(self._limits.header_seconds / 4, self._tick)
+            return
         self._timer = None
         transport = self._turned_away or self.transport
         if isinstance(transport, asyncio.WriteTransport):

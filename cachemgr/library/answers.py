@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -175,15 +176,28 @@ def timestamp(seconds: float) -> str:
 
 def plain(value: object) -> object:
     """The JSON value (dicts, lists, text, numbers) of an answer, of many, or of what is one already."""
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    level = value if isinstance(value, (dict, list, tuple)) else shallow(value)
+    if isinstance(level, dict):
+        return {str(key): plain(item) for key, item in level.items()}
+    if isinstance(level, (list, tuple)):
+        return [plain(item) for item in level]
+    return level
+
+
+def shallow(value: object) -> object:
+    """The outermost level of a value that JSON has no form for: a dict, a list or text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {name: getattr(value, name) for name in _names(type(value))}
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted((plain(item) for item in value), key=str)
-    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
+        return dict(value)
+    return sorted(value, key=str) if isinstance(value, (set, frozenset)) else str(value)
+
+
+@functools.cache
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def problem(error: BaseException) -> dict[str, object]:
