@@ -1,0 +1,1 @@
+"""The structured log and what it must never hold."""
