@@ -36,7 +36,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented,
 )
 
 _PR_SET_PDEATHSIG = 1
-_PAUSES = (0.3, 1.0)
+_PAUSES = (0.2, 0.8)
 _CONNECT_SECONDS = 10.0
 
 
@@ -79,6 +79,8 @@ class OneOriginClient(httpx2.Client):
     # The library chooses these arguments; they are passed on as they are.
     def send(self, request: httpx2.Request, **kwargs: Any) -> httpx2.Response:
         """One answer; raises Unreachable, Elsewhere, or what the library makes of 408, 429 and 5xx."""
+        # The library asks for no timeout at all where its caller gives none.
+        request.extensions = {**request.extensions, "timeout": self.timeout.as_dict()}
         for pause in (*_PAUSES, None):
             try:
                 response = super().send(request, **kwargs)

@@ -10,7 +10,7 @@ from cachemgr.domain.errors import CachemgrError, NotFound, OriginUnavailable, U
 from cachemgr.domain.ref import Ref
 
 _QUERY = re.compile(r"(https?://[^\s?\"'<>]*)\?[^\s\"'<>]*")
-_LIKE_A_TOKEN = re.compile(r"(?i)\b(bearer\s+|hf_|api_)[A-Za-z0-9._~+/=-]{8,}")
+_LIKE_A_TOKEN = re.compile(r"(\b(?i:bearer)\s+|\bhf_|\bapi_)[A-Za-z0-9._~+/=-]{8,}")
 _TOKEN = re.compile(r"[!-~]+")
 _TEXT = 300
 
@@ -130,6 +130,10 @@ def _unreachable(fault: HubFault, asked: Question) -> CachemgrError:
     return OriginUnavailable(f"the hub at {asked.endpoint} cannot be reached{fault.quoted}")
 
 
+def _broken(fault: HubFault, asked: Question) -> CachemgrError:
+    return OriginUnavailable(f"the hub's client failed{fault.quoted}", hint="this may be a setting of the hub library")
+
+
 def _other(fault: HubFault, asked: Question) -> CachemgrError:
     if fault.status is not None:
         text = f"the hub at {asked.endpoint} answers {fault.status}{fault.quoted}"
@@ -145,5 +149,6 @@ _BY_KIND: dict[str, _Make] = {
     "no_repo": _no_repo,
     "elsewhere": _elsewhere,
     "unreachable": _unreachable,
+    "broken": _broken,
 }
 _BY_STATUS: dict[int, _Make] = {401: _refused, 403: _forbidden, 404: _unknown, 429: _limited}

@@ -36,8 +36,12 @@ class Selection:
 
     def takes(self, asked: Asked) -> bool:
         """True if the request is one of these."""
-        wanted = {name: value for name, value in asdict(self).items() if value is not None}
-        return all(fnmatchcase(str(getattr(asked, name) or ""), pattern) for name, pattern in wanted.items())
+        wanted = {name: pattern for name, pattern in asdict(self).items() if pattern is not None}
+        return all(_fits(getattr(asked, name), pattern) for name, pattern in wanted.items())
+
+
+def _fits(value: str | None, pattern: str) -> bool:
+    return value is not None and fnmatchcase(value, pattern)
 
 
 class Journal:

@@ -65,7 +65,8 @@ class Origin:
         wire = Wire(sock)
         try:
             while (request := wire.receive()) is not None:
-                with self._journal.busy():
+                # A question about the journal must not wait for itself.
+                with contextlib.nullcontext() if _is_control(request) else self._journal.busy():
                     if not self._exchange(wire, request):
                         break
         except (OSError, Disconnected):
@@ -78,7 +79,7 @@ class Origin:
         """Answer one request; False if the connection is used up."""
         path = unquote(request.path)
         file = self._file(path)
-        fault, slow = (None, []) if path.startswith("/_control/") else self._meet(request, path, file)
+        fault, slow = (None, []) if _is_control(request) else self._meet(request, path, file)
         if fault is not None and fault.kind == "drop":
             self._record(request, file, 0, 0)
             return False
@@ -150,13 +151,17 @@ class Origin:
         return True
 
     def _record(self, request: Request, file: str | None, status: int, sent: int) -> None:
-        if request.path.startswith("/_control/"):
+        if _is_control(request):
             return
         headers = request.headers
         agent, asked_range = headers.get("user-agent", ""), headers.get("range")
         authorized = "authorization" in headers
         path = unquote(request.path)
         self._journal.add(Asked(self.name, request.method, path, file, status, sent, agent, asked_range, authorized))
+
+
+def _is_control(request: Request) -> bool:
+    return request.path.startswith("/_control/")
 
 
 def pieces(body: Slice, step: int) -> Iterator[Slice]:
