@@ -17,9 +17,6 @@ from cachemgr.moving.source import Source, Stream
 from cachemgr.moving.stop import Stop
 from cachemgr.moving.target import Resume
 
-ONE_REQUEST = 64 << 20
-"""Files up to this size are asked for by one request, and hashed by the thread that receives them."""
-
 _BLOCK = 4096
 
 
@@ -39,7 +36,7 @@ class Fetch:
         done = self._reuse(resume, remote.size) if resume is not None else 0
         if done < remote.size:
             source = Source(remote, self.gear.wires, self.gear.patience, self.stop)
-            if remote.size <= ONE_REQUEST:
+            if remote.size <= self.gear.one_request_bytes:
                 self._receive(source, done)
             else:
                 Ring(source, self.gear, self.sinks, self.hashes, self.progress, self.frontier).run(done)

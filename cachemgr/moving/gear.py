@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from cachemgr.moving.patience import Patience
 from cachemgr.moving.slots import Slots
-from cachemgr.moving.stop import Stop
+from cachemgr.moving.stop import Stop, Stopped
 from cachemgr.moving.system import be_nice
 from cachemgr.moving.wires import Origin, Wires
 
@@ -43,7 +43,7 @@ class Crew:
         """Return what `movement` returns.
 
         A cancelled caller has the threads stop at their next buffer and waits for them: nothing is written any more
-        when the cancellation goes on.
+        when the cancellation goes on. Closing cancels what still moves.
         """
         stop = Stop()
         future = self._movements.submit(movement, stop)
@@ -51,6 +51,8 @@ class Crew:
         self._stops.add(stop)
         try:
             return await asyncio.shield(waiter)
+        except Stopped:
+            raise asyncio.CancelledError("the data plane was closed") from None
         except asyncio.CancelledError:
             stop.set()
             if not future.cancel():
@@ -101,7 +103,8 @@ class Turns:
 class Gear:
     """The shared parts together."""
 
-    def __init__(self, connections: int, window_bytes: int, patience: Patience) -> None:
+    def __init__(self, connections: int, window_bytes: int, one_request_bytes: int, patience: Patience) -> None:
+        self.one_request_bytes = one_request_bytes
         self.patience = patience
         self.crew = Crew()
         self.slots = Slots(RANGE, max(1, window_bytes // RANGE))

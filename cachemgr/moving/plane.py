@@ -19,22 +19,30 @@ from cachemgr.moving.stop import Stop
 from cachemgr.moving.target import Resume, Target
 
 _WINDOW_BYTES = 64 << 20
+_ONE_REQUEST_BYTES = 64 << 20
 
 
 class DataPlane:
     """Moves the bytes of files, hashed on the way, on threads of its own.
 
     `connections` is how many one origin sees at a time, over all movements. `window_bytes` bounds the buffers of all
-    movements together, apart from one buffer of 8 MiB that each of them always gets. Callbacks (`progress` with the
-    bytes moved since the last call, `frontier` with the bytes from the beginning that are hashed and fsynced) are
-    called from those threads and must be quick. A cancelled call has ended, threads included, when the cancellation
-    reaches its caller.
+    movements together, apart from one buffer of 8 MiB that each of them always gets. Files up to `one_request_bytes`
+    are asked for by one request and hashed by the thread that receives them, larger ones by ranges.
+
+    Callbacks (`progress` with the bytes moved since the last call, `frontier` with the bytes from the beginning that
+    are hashed and fsynced) are called from those threads and must be quick. A cancelled call has ended, threads
+    included, when the cancellation reaches its caller.
     """
 
     def __init__(
-        self, connections: int = 4, *, window_bytes: int = _WINDOW_BYTES, patience: Patience | None = None
+        self,
+        connections: int = 4,
+        *,
+        window_bytes: int = _WINDOW_BYTES,
+        one_request_bytes: int = _ONE_REQUEST_BYTES,
+        patience: Patience | None = None,
     ) -> None:
-        self._gear = Gear(connections, window_bytes, patience or Patience())
+        self._gear = Gear(connections, window_bytes, one_request_bytes, patience or Patience())
 
     async def fetch(
         self,

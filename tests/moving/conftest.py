@@ -1,4 +1,4 @@
-"""A data plane that is impatient, and the faulty origin it fetches from."""
+"""A data plane that is impatient and takes 5 MiB for much, and the faulty origin it fetches from."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from cachemgr.moving.patience import Patience
 from cachemgr.moving.plane import DataPlane
+from tests.moving.desk import MIB
 from tests.moving.origin import FaultyOrigin
 
 
@@ -19,6 +20,6 @@ def origin() -> Iterator[FaultyOrigin]:
 
 @pytest.fixture
 def plane() -> Iterator[DataPlane]:
-    it = DataPlane(4, patience=Patience(stall_seconds=1.0, backoff_seconds=0.01))
+    it = DataPlane(4, one_request_bytes=4 * MIB, patience=Patience(stall_seconds=1.0, backoff_seconds=0.01))
     yield it
     it.close()

@@ -16,7 +16,7 @@ from cachemgr.moving.remote import Remote, Request
 from tests.moving.desk import MIB, fetch, noise, remote, seen, target
 from tests.moving.origin import Exchange, FaultyOrigin, Hangup
 
-SMALL, LARGE = 3 * MIB + 17, 66 * MIB + 17
+SMALL, LARGE = 3 * MIB + 17, 17 * MIB + 17
 
 
 def part_then(end: Callable[[Exchange], None], count: int) -> Callable[[Exchange], None]:

@@ -12,7 +12,22 @@ from cachemgr.moving.target import Resume, Target
 from tests.moving.desk import MIB, fetch, holds, noise, remote, seen, target
 from tests.moving.origin import FaultyOrigin
 
-SIZES = [0, 1, 511, 4095, 4096, 4097, MIB - 1, MIB, MIB + 1, 4 * MIB - 1, 4 * MIB, 4 * MIB + 1, 12 * MIB + 4097]
+SIZES = [
+    0,
+    1,
+    511,
+    4095,
+    4096,
+    4097,
+    MIB - 1,
+    MIB,
+    MIB + 1,
+    4 * MIB - 1,
+    4 * MIB,
+    4 * MIB + 1,
+    16 * MIB,
+    16 * MIB + 4097,
+]
 ALL = 1 << 40
 
 
@@ -26,17 +41,16 @@ async def test_every_size_arrives_whole(
 
 
 @pytest.mark.parametrize("local", [True, False], ids=["local", "elsewhere"])
-@pytest.mark.parametrize("size", [64 * MIB, 64 * MIB + 1, 72 * MIB - 1, 100 * MIB])
-async def test_large_files_arrive_whole(
-    plane: DataPlane, origin: FaultyOrigin, tmp_path: Path, size: int, local: bool
-) -> None:
-    data = noise(size)
+@pytest.mark.parametrize("size", [64 * MIB, 64 * MIB + 1])
+async def test_large_files_arrive_whole(origin: FaultyOrigin, tmp_path: Path, size: int, local: bool) -> None:
+    data, plane = noise(size), DataPlane()
     assert await fetch(plane, origin, data, tmp_path / "f", local=local) == seen(data)
+    plane.close()
     assert ("range" in origin.asked[0].headers) == (size > 64 * MIB)
     assert origin.bytes_sent["/f"] == size
 
 
-@pytest.mark.parametrize("size", [5 * MIB + 3, 66 * MIB + 5])
+@pytest.mark.parametrize("size", [3 * MIB + 3, 17 * MIB + 5])
 async def test_one_pass_writes_two_targets(plane: DataPlane, origin: FaultyOrigin, tmp_path: Path, size: int) -> None:
     origin.files["/f"] = data = noise(size)
     both = [target(tmp_path / "volume", size, local=False), target(tmp_path / "disk", size)]
@@ -88,13 +102,13 @@ async def test_files_share_the_connections_of_their_origin(
     assert all(holds(tmp_path / str(n), data) for n in range(20))
 
 
-@pytest.mark.parametrize("size", [20 * MIB, 80 * MIB + 9])
-@pytest.mark.parametrize("have", [0, 100, 4096, 9 * MIB + 5, 10 * MIB, ALL, ALL + 50])
+@pytest.mark.parametrize("size", [3 * MIB + 1, 20 * MIB + 9])
+@pytest.mark.parametrize("have", [0, 100, 4096, 2 * MIB + 5, 10 * MIB, ALL, ALL + 50])
 async def test_a_resumed_fetch_asks_only_for_the_rest(
     plane: DataPlane, origin: FaultyOrigin, tmp_path: Path, size: int, have: int
 ) -> None:
     origin.files["/f"] = data = noise(size)
-    upto = have if have < ALL else size + have - ALL
+    upto = min(have, size) if have < ALL else size + have - ALL
     older = tmp_path / "older"
     older.write_bytes((data + bytes(100))[:upto] + b"not hashed yet")
     moved: list[int] = []
@@ -133,7 +147,7 @@ async def test_an_older_part_that_is_gone_or_shorter_is_fetched_instead(
 async def test_wrong_bytes_in_an_older_part_show_in_the_digest(
     plane: DataPlane, origin: FaultyOrigin, tmp_path: Path
 ) -> None:
-    origin.files["/f"] = data = noise(70 * MIB)
+    origin.files["/f"] = data = noise(20 * MIB)
     older = tmp_path / "older"
     older.write_bytes(b"?" + data[1 : 10 * MIB])
     found = await plane.fetch(
