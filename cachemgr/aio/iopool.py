@@ -33,6 +33,15 @@ class IoPool:
                 await _until_done(waiter)
             raise
 
+    async def finish(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`run` for clearing up: the call is made even if its caller is cancelled meanwhile."""
+        waiter = asyncio.wrap_future(self._executor.submit(partial(call, *args, **kwargs)))
+        try:
+            return await asyncio.shield(waiter)
+        except asyncio.CancelledError:
+            await _until_done(waiter)
+            raise
+
     def close(self) -> None:
         """Wait for running calls and drop the rest."""
         self._executor.shutdown(wait=True, cancel_futures=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import stat
@@ -11,13 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cachemgr.domain.digest import Digest
-from cachemgr.tiers.durable import names, remove_file, sync_directory
+from cachemgr.tiers.durable import NO_LINKS, names, remove_file, sync_directory
 from cachemgr.tiers.layout import Layout
 from cachemgr.tiers.owner import Owner
+from cachemgr.tiers.parts import is_over
 from cachemgr.tiers.quarantine import Quarantine
-
-NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP})
-"""What a file system answers that cannot link these two names; it says nothing about space."""
 
 _NAME = re.compile(r"sha256-(?P<hex>[0-9a-f]{64})", re.ASCII)
 _TRASHED = re.compile(r"sha256-(?P<hex>[0-9a-f]{64})\.(?P<owner>.+)", re.ASCII)
@@ -87,22 +84,26 @@ class BlobFiles:
         remove_file(trashed)
         return info.st_size if info.st_nlink == 1 else 0
 
-    def sweep_trash(self) -> None:
-        """Finish what dead reclaimers began."""
+    def sweep_trash(self, now: float) -> None:
+        """Finish what reclaimers began that have ended, or that nobody heard of for a day by the tier's clock."""
         for name in names(self._layout.trash):
-            found = _TRASHED.fullmatch(name)
-            owner = Owner.parse(found["owner"]) if found else None
-            if found and owner and owner.has_ended():
-                with contextlib.suppress(FileNotFoundError):
-                    self._settle(self._layout.trash / name, self._layout.blob(Digest.sha256(found["hex"])))
+            path, found = self._layout.trash / name, _TRASHED.fullmatch(name)
+            with contextlib.suppress(FileNotFoundError):
+                if found and is_over(found["owner"], os.lstat(path).st_ctime, now):
+                    self._settle(path, self._layout.blob(Digest.sha256(found["hex"])))
 
-    def condemn(self, digest: Digest, reason: str) -> None:
-        """Move a blob whose bytes went bad to quarantine."""
+    def condemn(self, digest: Digest, reason: str) -> os.stat_result | None:
+        """Move a blob whose bytes went bad to quarantine; what it was, None if it was not here."""
         path = self._layout.blob(digest)
+        try:
+            info = os.lstat(path)
+        except FileNotFoundError:
+            return None
         if not self._quarantine.take(path, path.name, {"reason": reason, "expected": str(digest)}):
             # Evidence could not be kept; the bad bytes must not stay under this name all the same.
             remove_file(path)
         sync_directory(self._layout.blobs)
+        return info
 
     def list(self) -> list[BlobFile]:
         """All blobs, by one flat listing."""

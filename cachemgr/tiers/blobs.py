@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +17,13 @@ from cachemgr.moving.target import Resume, Target
 from cachemgr.tiers.access import Access
 from cachemgr.tiers.blobfiles import BlobFiles
 from cachemgr.tiers.durable import now
+from cachemgr.tiers.hubcache import HubCache
 from cachemgr.tiers.layout import Layout
 from cachemgr.tiers.parts import PartFiles
 from cachemgr.tiers.ports import Hasher
 from cachemgr.tiers.quarantine import KEEP_SECONDS, Quarantine
+
+log = logging.getLogger(__name__)
 
 UNLINKED_SECONDS = 86400.0
 """How long a blob that nothing links waits for somebody who wants it again."""
@@ -82,9 +86,10 @@ class Part:
 
     def _publish(self, entry: Entry, seen: Seen) -> None:
         self._desk.blobs.publish(self.target.path, Digest.sha256(seen.sha256), seen.size)
-        if entry.digest.algorithm != "sha256":
-            self._desk.parts.remember(self._key, seen.sha256)
-        self._desk.parts.drop_leftovers(self._key)
+        with _not_worth_failing("what a key stands for could not be noted"):
+            if entry.digest.algorithm != "sha256":
+                self._desk.parts.remember(self._key, seen.sha256)
+            self._desk.parts.drop_leftovers(self._key)
 
     def _condemn(self, entry: Entry, seen: Seen, wrong: str) -> VerificationFailed:
         found = seen.sha256 if entry.digest.algorithm == "sha256" else seen.git_sha1 or seen.sha256
@@ -97,7 +102,16 @@ class Part:
 
     def end(self) -> None:
         """Give the file up; blocks."""
-        self.kept_bytes = self._desk.parts.release(self.target.path, keep=self._keep)
+        with _not_worth_failing("a partial file could not be cleared up"):
+            self.kept_bytes = self._desk.parts.release(self.target.path, keep=self._keep)
+
+
+@contextmanager
+def _not_worth_failing(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        log.warning(what, extra={"error": str(error)})
 
 
 class BlobStore:
@@ -106,7 +120,9 @@ class BlobStore:
     def __init__(self, layout: Layout, access: Access, pool: IoPool, hasher: Hasher) -> None:
         quarantine = Quarantine(layout)
         self._layout = layout
-        self._desk = _Desk(PartFiles(layout), BlobFiles(layout, quarantine), quarantine, access, pool, hasher)
+        self._desk = _Desk(
+            PartFiles(layout, local=access.local), BlobFiles(layout, quarantine), quarantine, access, pool, hasher
+        )
         self._pool = pool
 
     def path(self, digest: Digest) -> Path:
@@ -129,11 +145,14 @@ class BlobStore:
         `Part.kept_bytes` says afterwards how many.
         """
         self._desk.access.check()
-        part = await self._pool.run(self._create, key, size)
+        made: list[Part] = []
         try:
-            yield part
+            # Into a list, since a caller who is cancelled here gets no result, yet the file is there.
+            await self._pool.run(lambda: made.append(self._create(key, size)))
+            yield made[0]
         finally:
-            await self._pool.run(part.end)
+            for part in made:
+                await self._pool.finish(part.end)
 
     async def reclaimable(self) -> list[tuple[Digest, int]]:
         """The blobs that nothing but their own name links, with their sizes."""
@@ -145,9 +164,12 @@ class BlobStore:
         return await self._pool.run(self._desk.blobs.reclaim, digest)
 
     async def condemn(self, digest: Digest, reason: str) -> None:
-        """Move a blob whose bytes went bad to quarantine: it can never be linked again."""
+        """Move a blob whose bytes went bad to quarantine, and take its links from the hub's blobs: nobody links it again.
+
+        Snapshots that have it keep it; unseal them.
+        """
         self._desk.access.check()
-        await self._pool.run(self._desk.blobs.condemn, digest, reason)
+        await self._pool.run(self._condemn, digest, reason)
 
     async def measure(self) -> int:
         """The bytes of blobs, partial files and quarantine, by flat listings."""
@@ -162,6 +184,11 @@ class BlobStore:
         """At start and now and then: unfinished work of dead writers, blobs unlinked for a day, old quarantine."""
         self._desk.access.check()
         await self._pool.run(self._sweep)
+
+    def _condemn(self, digest: Digest, reason: str) -> None:
+        info = self._desk.blobs.condemn(digest, reason)
+        if info is not None:
+            HubCache(self._layout).withdraw(info)
 
     def _known(self, key: str) -> Digest | None:
         sha256 = self._desk.parts.recall(key)
@@ -186,7 +213,7 @@ class BlobStore:
     def _sweep(self) -> None:
         clock = now(self._layout.staging)
         self._desk.parts.sweep(clock)
-        self._desk.blobs.sweep_trash()
+        self._desk.blobs.sweep_trash(clock)
         self._desk.quarantine.purge(clock - KEEP_SECONDS)
         for blob in self._desk.blobs.list():
             if blob.links == 1 and clock - blob.changed > UNLINKED_SECONDS:

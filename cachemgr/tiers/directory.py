@@ -11,11 +11,12 @@ from cachemgr.aio.iopool import IoPool
 from cachemgr.domain.errors import TierUnavailable, Usage
 from cachemgr.tiers.access import Access
 from cachemgr.tiers.blobs import BlobStore
-from cachemgr.tiers.durable import make_directory, read_json, remove_file, write_json, write_scratch
+from cachemgr.tiers.durable import FULL, make_directory, read_json, remove_file, write_json, write_scratch
 from cachemgr.tiers.layout import LAYOUT_VERSION, Layout
 from cachemgr.tiers.notes import Pins, RefBook, Uses
 from cachemgr.tiers.ports import Hasher
 from cachemgr.tiers.snapshots import Exclusive, SnapshotStore
+from cachemgr.tiers.trash import SPARE
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ class DirectoryTier:
     def __init__(self, layout: Layout, access: Access, pool: IoPool, hasher: Hasher, device: int) -> None:
         self.name = access.name
         self.root = layout.root
+        self.device = layout.root.stat().st_dev
         self.layout = layout
         self.local = access.local
         self.writable = access.writable
@@ -67,9 +69,9 @@ class DirectoryTier:
 
 def _opened(name: str, root: Path, local: bool, hub: Path | None) -> tuple[Layout, Access, int]:
     try:
-        made = _make_root(root)
+        make_directory(root)
         layout = Layout(Path(os.path.realpath(root)), None if hub is None else Path(os.path.realpath(hub)))
-        refusal = made or _prepare(layout)
+        refusal = _prepare(layout)
         _look(layout)
         device = os.stat(layout.root).st_dev
     except OSError as error:
@@ -77,13 +79,6 @@ def _opened(name: str, root: Path, local: bool, hub: Path | None) -> tuple[Layou
             f"the {name} tier at {root} cannot be used: {error.strerror or error}", tier=name
         ) from error
     return layout, Access(name, layout.root, local, refusal), device
-
-
-def _make_root(root: Path) -> str | None:
-    if root.is_dir():
-        return None
-    make_directory(root)
-    return None
 
 
 def _prepare(layout: Layout) -> str | None:
@@ -94,11 +89,14 @@ def _prepare(layout: Layout) -> str | None:
     try:
         for directory in layout.directories:
             make_directory(directory)
+        make_directory(layout.trash / SPARE)
         make_directory(layout.hub)
         if not layout.version.exists():
             write_json(layout.version, {"layout": LAYOUT_VERSION}, layout.staging)
         remove_file(write_scratch(layout.staging, b""))
     except OSError as error:
+        if error.errno in FULL and layout.version.exists():
+            return None  # a full tier is opened to make room on it
         if error.errno not in _READ_ONLY:
             raise
         return error.strerror

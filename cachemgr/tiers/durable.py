@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cachemgr.domain.errors import Usage
 from cachemgr.tiers.owner import Owner
+
+NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP})
+"""What a file system answers that cannot link these two names; it says nothing about space."""
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""No space, by the file system or by a quota."""
 
 JSON_BYTES = 256 << 20
 """Nothing of ours comes near; what is larger was not written by us and is not loaded into memory."""
@@ -17,12 +25,13 @@ JSON_BYTES = 256 << 20
 
 def sync_directory(path: Path | int) -> None:
     """Make the names in a directory durable (a path, or a descriptor of it)."""
-    if isinstance(path, int):
-        os.fsync(path)
-        return
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    fd = os.dup(path) if isinstance(path, int) else os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
+    except OSError as error:
+        # Some network file systems have no such call for directories: there is nothing more that we could do.
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
     finally:
         os.close(fd)
 
@@ -44,26 +53,31 @@ def write_scratch(staging: Path, data: bytes, mode: int = 0o644) -> Path:
     """A new durable file under a name of this process, to be renamed to where it belongs."""
     path = staging / f"file.{Owner.current().unique_name()}"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    try:
+    with removed_on_error(path):
         try:
             _write_all(fd, data)
             os.fsync(fd)
         finally:
             os.close(fd)
-    except BaseException:
-        remove_file(path)
-        raise
     return path
+
+
+@contextlib.contextmanager
+def removed_on_error(path: Path) -> Iterator[None]:
+    """Leave no file behind if the block fails."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise
 
 
 def write_file(path: Path, data: bytes, staging: Path) -> None:
     """Replace a file as a whole and durably; at any instant there is the old one or the new one."""
     scratch = write_scratch(staging, data)
-    try:
+    with removed_on_error(scratch):
         os.replace(scratch, path)
-    except BaseException:
-        remove_file(scratch)
-        raise
     sync_directory(path.parent)
 
 

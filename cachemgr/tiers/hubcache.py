@@ -18,11 +18,10 @@ from collections.abc import Iterable, Iterator
 from cachemgr.domain.digest import git_blob_hash
 from cachemgr.domain.errors import Usage
 from cachemgr.domain.manifest import Entry, Manifest
-from cachemgr.domain.names import check_relative, escape
+from cachemgr.domain.names import escape
 from cachemgr.domain.ref import Ref
 from cachemgr.tiers import walk
-from cachemgr.tiers.blobfiles import NO_LINKS
-from cachemgr.tiers.durable import read_bytes, write_scratch
+from cachemgr.tiers.durable import NO_LINKS, names, read_bytes, sync_directory, write_scratch
 from cachemgr.tiers.layout import Layout, blob_name
 from cachemgr.tiers.trash import Trash
 
@@ -57,7 +56,7 @@ class HubCache:
                 if entry.etag and entry.etag not in there and _ETAG.fullmatch(entry.etag):
                     there.add(entry.etag)
                     _try_link(blob_name(entry.digest), ours, entry.etag, blobs)
-            os.fsync(blobs)
+            sync_directory(blobs)
 
     def _write_tree(self, manifest: Manifest) -> None:
         data = tree_json(manifest)
@@ -69,7 +68,7 @@ class HubCache:
                 self._put(data, trees, name)
 
     def _write_ref(self, manifest: Manifest, ref: Ref) -> None:
-        *parents, name = check_relative(ref.revision).split("/")
+        *parents, name = ref.revision.split("/")
         try:
             with self._opened(manifest, "/".join(["refs", *parents]), make=True) as refs:
                 if _content(refs, name) != manifest.revision.encode():
@@ -87,7 +86,7 @@ class HubCache:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(scratch)
-        os.fsync(directory)
+        sync_directory(directory)
 
     def withdraw_refs(self, manifest: Manifest, trash: Trash) -> None:
         """Take away the hub's refs to a commit whose snapshot is about to go."""
@@ -131,10 +130,21 @@ class HubCache:
             if data is not None and _content(trees, f"{manifest.revision}.json", _TREE_BYTES) == data:
                 trash.take(trees, f"{manifest.revision}.json", "tree.json")
 
+    def withdraw(self, bad: os.stat_result) -> None:
+        """Take away every link to a file whose bytes went bad from the blobs of all repositories."""
+        for repo in names(self._layout.hub):
+            path = self._layout.hub / repo / "blobs"
+            with contextlib.suppress(OSError), walk.opened(self._layout.hub, path) as blobs:
+                for name in os.listdir(blobs):
+                    info = walk.look(blobs, name)
+                    if info is not None and os.path.samestat(info, bad):
+                        os.unlink(name, dir_fd=blobs)
+
     def _linked(self, manifest: Manifest) -> set[str]:
         """The etags that a symbolic link in a snapshot of this repository leads to."""
-        with self._opened(manifest, "snapshots") as snapshots:
+        with contextlib.suppress(FileNotFoundError), self._opened(manifest, "snapshots") as snapshots:
             return {os.path.basename(target) for target in walk.symlinks(snapshots)}
+        return set()
 
     def _opened(self, manifest: Manifest, below: str, *, make: bool = False) -> contextlib.AbstractContextManager[int]:
         path = self._layout.repo(manifest.scheme, manifest.name) / below

@@ -13,10 +13,11 @@ from typing import TypeGuard
 
 from cachemgr.domain.manifest import Entry, Manifest
 from cachemgr.tiers import walk
+from cachemgr.tiers.durable import sync_directory
 from cachemgr.tiers.layout import Layout
-from cachemgr.tiers.links import Linker
-from cachemgr.tiers.owner import Owner
-from cachemgr.tiers.seals import Origins
+from cachemgr.tiers.links import Linker, is_blob
+from cachemgr.tiers.quarantine import Quarantine
+from cachemgr.tiers.seals import Origins, Seal
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +47,18 @@ def build(tree: Path, entries: Iterable[Entry], linker: Linker) -> Origins:
         for parents, group in _by_directory(entries):
             with walk.below(root, parents, make=True) as directory:
                 copies |= {entry.path for entry in group if not linker.place(entry, directory, _name(entry))}
-                os.fsync(directory)
+                sync_directory(directory)
     return Origins(copies=frozenset(copies))
 
 
-def survey(root: int, entries: Iterable[Entry], linker: Linker) -> dict[str, Stamp]:
+def survey(root: int, entries: Iterable[Entry], blobs: int) -> dict[str, Stamp]:
     """The files of others that may be right: they are regular, have the right size, and are no links to our blobs."""
     suspects = {}
     for parents, group in _by_directory(entries):
         with suppress(FileNotFoundError, NotADirectoryError), walk.below(root, parents) as directory:
             for entry in group:
                 info = walk.look(directory, _name(entry))
-                if _may_be(info, entry) and not linker.is_blob(entry, info):
+                if _may_be(info, entry) and not is_blob(blobs, entry, info):
                     suspects[entry.path] = Stamp.of(info)
     return suspects
 
@@ -65,22 +66,23 @@ def survey(root: int, entries: Iterable[Entry], linker: Linker) -> dict[str, Sta
 class Filler:
     """Completes a directory that is there already, one entry at a time; what is right stays."""
 
-    def __init__(self, root: int, linker: Linker, layout: Layout, right: Mapping[str, Stamp], known: Origins) -> None:
-        """`right`: others' files that were hashed and found right; `known`: what a seal says of this directory."""
+    def __init__(self, root: int, linker: Linker, layout: Layout, right: Mapping[str, Stamp], old: Seal | None) -> None:
+        """`right`: surveyed files that were hashed and found right; `old`: what is sealed in this directory."""
         self._root = root
         self._linker = linker
-        self._layout = layout
+        self._quarantine = Quarantine(layout)
         self._right = right
-        self._foreign = set(known.foreign)
-        self._copies = set(known.copies)
+        self._ours = frozenset() if old is None else frozenset(entry.path for entry in old.manifest.entries)
+        self._foreign = set() if old is None else set(old.origins.foreign)
+        self._copies = set() if old is None else set(old.origins.copies)
 
-    def fill(self, entries: Iterable[Entry], trusted: frozenset[str]) -> None:
-        """Make every entry right; those in `trusted` were sealed here and are only looked for. Durable on return."""
+    def fill(self, entries: Iterable[Entry]) -> None:
+        """Make every entry right, durably."""
         for parents, group in _by_directory(entries):
             with walk.below(self._root, parents, make=True, clear=self._clear) as directory:
                 for entry in group:
-                    self._ensure(entry, directory, entry.path in trusted)
-                os.fsync(directory)
+                    self._ensure(entry, directory)
+                sync_directory(directory)
 
     def origins(self, manifest: Manifest) -> Origins:
         """Whose the files are now."""
@@ -91,14 +93,14 @@ class Filler:
         )
         return Origins(frozenset(self._foreign & listed), frozenset(self._copies & listed), strangers)
 
-    def _ensure(self, entry: Entry, directory: int, trusted: bool) -> None:
-        name, info = _name(entry), walk.look(directory, _name(entry))
+    def _ensure(self, entry: Entry, directory: int) -> None:
+        info = walk.look(directory, _name(entry))
         if _may_be(info, entry):
-            if trusted or self._linker.is_blob(entry, info):
+            if self._linker.is_blob(entry, info) or entry.path in self._foreign | self._copies:
                 return
             if self._right.get(entry.path) == Stamp.of(info):
-                _sync_file(directory, name)
-                self._foreign.add(entry.path)
+                _sync_file(directory, _name(entry))
+                self._foreign |= {entry.path} - self._ours
                 return
         self._foreign.discard(entry.path)
         self._copies.discard(entry.path)
@@ -123,8 +125,9 @@ class Filler:
 
     def _set_aside(self, directory: int, name: str) -> None:
         # Quarantine and not deletion: whatever it is, it is not ours, and it cannot be what the revision has there.
-        with walk.opened(self._layout.quarantine, self._layout.quarantine) as quarantine:
-            os.rename(name, f"entry.{Owner.current().unique_name()}", src_dir_fd=directory, dst_dir_fd=quarantine)
+        self._quarantine.take_entry(
+            directory, name, {"file": name, "reason": "it stood where the revision has another"}
+        )
 
 
 def _sync_file(directory: int, name: str) -> None:

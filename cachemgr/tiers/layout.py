@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cachemgr.domain.digest import Digest
+from cachemgr.domain.errors import Usage
 from cachemgr.domain.manifest import Manifest
-from cachemgr.domain.names import escape
+from cachemgr.domain.names import check_relative, escape
 
 LAYOUT_VERSION = 1
 
@@ -103,12 +104,27 @@ class Layout:
         return Path(os.path.relpath(self.snapshot(Manifest(scheme, name, revision, ())), self.root)).as_posix()
 
     def seal(self, id: str) -> Path:
-        """The file whose existence says that a snapshot is ours, complete and verified."""
-        return self.manifests / f"{id}.json"
+        """The file whose existence says that a snapshot is ours, complete and verified; raises Usage."""
+        return self.manifests / f"{one_name(id)}.json"
+
+    def pin(self, id: str) -> Path:
+        """The file whose existence protects a snapshot; raises Usage."""
+        return self.pins / one_name(id)
+
+    def use(self, id: str) -> Path:
+        """The file whose mtime is a snapshot's last use; raises Usage."""
+        return self.used / one_name(id)
 
     def blob(self, digest: Digest) -> Path:
         """Where the bytes of a sha256 lie."""
         return self.blobs / blob_name(digest)
+
+
+def one_name(id: str) -> str:
+    """The id, if it is one that a file can have here: ids come from callers, too. Raises Usage."""
+    if id.startswith((".", "~")) or "/" in check_relative(id):
+        raise Usage(f"{id[:80]!r} is no id of a snapshot")
+    return id
 
 
 def blob_name(digest: Digest) -> str:

@@ -12,8 +12,7 @@ from pathlib import Path
 from cachemgr.domain.errors import CachemgrError, VerificationFailed
 from cachemgr.domain.manifest import Entry
 from cachemgr.tiers import walk
-from cachemgr.tiers.blobfiles import NO_LINKS
-from cachemgr.tiers.durable import make_directory
+from cachemgr.tiers.durable import NO_LINKS, make_directory
 from cachemgr.tiers.layout import Layout, blob_name
 from cachemgr.tiers.owner import Owner
 
@@ -37,8 +36,7 @@ class Linker:
 
     def is_blob(self, entry: Entry, info: os.stat_result) -> bool:
         """True if this file is a link to the entry's blob."""
-        blob = walk.look(self._blobs, blob_name(entry.digest))
-        return blob is not None and os.path.samestat(blob, info)
+        return is_blob(self._blobs, entry, info)
 
     def is_ours(self, info: os.stat_result) -> bool:
         """True if this file is a link to any blob."""
@@ -136,6 +134,12 @@ def linker(layout: Layout, id: str) -> Iterator[tuple[Linker, Path]]:
         os.close(blobs)
         with walk.opened(layout.staging, layout.staging) as staging, suppress(OSError):
             walk.remove(staging, name)
+
+
+def is_blob(blobs: int, entry: Entry, info: os.stat_result) -> bool:
+    """True if this file is a link to the entry's blob; `blobs` is a descriptor of their directory."""
+    blob = walk.look(blobs, blob_name(entry.digest))
+    return blob is not None and os.path.samestat(blob, info)
 
 
 def _pump(source: int, target: int) -> str:

@@ -117,7 +117,7 @@ class Pins:
     async def add(self, id: str) -> None:
         """Protect a snapshot until `remove`; again changes nothing."""
         self._access.check()
-        await self._pool.run(write_file, self._layout.pins / id, b"", self._layout.staging)
+        await self._pool.run(write_file, self._layout.pin(id), b"", self._layout.staging)
 
     async def remove(self, id: str) -> None:
         """End the protection, if there is any."""
@@ -129,7 +129,7 @@ class Pins:
         return frozenset(await self._pool.run(names, self._layout.pins))
 
     def _remove(self, id: str) -> None:
-        if remove_file(self._layout.pins / id):
+        if remove_file(self._layout.pin(id)):
             sync_directory(self._layout.pins)
 
 
@@ -151,7 +151,7 @@ class Uses:
         return await self._pool.run(self._all)
 
     def _touch(self, id: str) -> None:
-        fd = os.open(self._layout.used / id, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+        fd = os.open(self._layout.use(id), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
         try:
             os.utime(fd)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import stat
@@ -23,7 +24,10 @@ _NAME = re.compile(r"(?P<key>.+)\.(?P<generation>[0-9]{1,9})", re.ASCII)
 _NOTE = re.compile(rb"(?P<owner>[0-9a-f-]{1,120}|-) (?P<size>[0-9]{1,19})\n", re.ASCII)
 _NOTE_SUFFIX = ".at"
 _FOUND_SUFFIX = ".is"
-_OPEN: set[Path] = set()  # what this process writes right now: another tier object on the same directory must know, too
+_OPEN: dict[Path, int] = {}
+"""What this process writes right now, with its descriptor; of the process and not of an object, as locks are, too."""
+
+_NOBODY = "-"  # in place of a writer: it has left this file for a resume
 _NOTE_BYTES = 4096
 _SHA256 = re.compile(r"[0-9a-f]{64}\n", re.ASCII)
 
@@ -40,38 +44,38 @@ class Leftover:
 
 
 class PartFiles:
-    """The directory of partial files. All methods block: call them in the tier's pool."""
+    """The directory of partial files. All methods block: call them in the tier's pool.
 
-    def __init__(self, layout: Layout) -> None:
+    On a local file system a writer holds a lock on its file, which ends with its process wherever that ran. On a
+    network file system, where a lock may outlive its holder or be given to everyone, its name must tell.
+    """
+
+    def __init__(self, layout: Layout, *, local: bool) -> None:
         self._directory = layout.parts
         self._trash = layout.trash
+        self._local = local
 
     def create(self, key: str, size: int) -> Path:
         """A new file of this process alone, of its full size at once: a quota answers now and not at the end."""
-        path, fd = self._claim(escape(key))
+        path = self._claim(escape(key))
         try:
-            try:
-                os.ftruncate(fd, size)
-            finally:
-                os.close(fd)
+            if self._local:
+                fcntl.flock(_OPEN[path], fcntl.LOCK_EX)
+            os.ftruncate(_OPEN[path], size)
             self.note(path, 0)
         except BaseException:
             self.drop(path)
             raise
         return path
 
-    def _claim(self, key: str) -> tuple[Path, int]:
+    def _claim(self, key: str) -> Path:
         generation = 1 + max((g for k, g in map(_split, names(self._directory)) if k == key), default=0)
         while True:
             path = self._directory / f"{key}.{generation}"
-            if path not in _OPEN:
-                _OPEN.add(path)
-                try:
-                    return path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-                except BaseException as error:
-                    _OPEN.discard(path)
-                    if not isinstance(error, FileExistsError):
-                        raise
+            with contextlib.suppress(FileExistsError):
+                # Nobody judges it before its note is there, and that is written when it is in this table.
+                _OPEN[path] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+                return path
             generation += 1
 
     def note(self, path: Path, proven_bytes: int, owner: str | None = None) -> None:
@@ -87,16 +91,16 @@ class PartFiles:
 
     def release(self, path: Path, *, keep: bool) -> int:
         """End our writing; the proven bytes stay for a resume if `keep`, everything else goes. Return what stays."""
-        kept = 0
-        leftover = self._look(path)
-        if leftover is not None and keep and leftover.proven_bytes and not leftover.linked:
+        try:
+            leftover = self._look(path)
+            if leftover is None or not keep or leftover.linked or not leftover.proven_bytes:
+                self.drop(path)
+                return 0
             os.truncate(path, leftover.proven_bytes)
-            self.note(path, leftover.proven_bytes, "-")
-            kept = leftover.proven_bytes
-        else:
-            self.drop(path)
-        _OPEN.discard(path)
-        return kept
+            self.note(path, leftover.proven_bytes, _NOBODY)
+            return leftover.proven_bytes
+        finally:
+            _close(path)
 
     def drop(self, path: Path) -> None:
         """Take a partial file and its note away."""
@@ -107,7 +111,7 @@ class PartFiles:
             remove_file(trashed)
         for suffix in (_NOTE_SUFFIX, _NOTE_SUFFIX + "~"):
             remove_file(_beside(path, suffix))
-        _OPEN.discard(path)
+        _close(path)
 
     def resume(self, key: str) -> Resume | None:
         """The leftover of this key with the most proven bytes."""
@@ -191,12 +195,12 @@ class PartFiles:
 
     def _ended(self, path: Path) -> bool:
         text, _ = self._read_note(path)
-        if text == "-":
+        if text == _NOBODY:
             return True
         owner = Owner.parse(text)
-        if owner == Owner.current():
-            return path not in _OPEN
-        return owner is not None and owner.has_ended()
+        if owner is None or path in _OPEN:
+            return False
+        return owner == Owner.current() or (_is_unlocked(path) if self._local else owner.has_ended())
 
     def _read_note(self, path: Path) -> tuple[str, int]:
         try:
@@ -204,6 +208,32 @@ class PartFiles:
         except (OSError, Usage):
             return "", 0
         return (found["owner"].decode(), int(found["size"])) if found else ("", 0)
+
+
+def is_over(owner: str, changed: float, now: float) -> bool:
+    """True if a process has certainly ended, or left what it named untouched for a day by the tier's clock."""
+    parsed = Owner.parse(owner)
+    return now - changed > KEEP_SECONDS or (parsed is not None and parsed.has_ended())
+
+
+def _is_unlocked(path: Path) -> bool:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def _close(path: Path) -> None:
+    fd = _OPEN.pop(path, None)
+    if fd is not None:
+        os.close(fd)
 
 
 def _split(name: str) -> tuple[str, int]:

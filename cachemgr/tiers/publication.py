@@ -6,11 +6,12 @@ import errno
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from cachemgr.domain.errors import TierUnavailable, VerificationFailed
 from cachemgr.domain.manifest import Entry, Manifest
+from cachemgr.domain.names import check_relative
 from cachemgr.domain.ref import Ref
 from cachemgr.tiers import walk
 from cachemgr.tiers.durable import sync_directory
@@ -19,7 +20,7 @@ from cachemgr.tiers.laying import Changed, Filler, Stamp, build, survey
 from cachemgr.tiers.layout import Layout
 from cachemgr.tiers.links import Linker, linker
 from cachemgr.tiers.notes import RefFiles, Resolved
-from cachemgr.tiers.seals import Origins, Seal, Sealed, SealFiles
+from cachemgr.tiers.seals import Seal, Sealed, SealFiles
 
 _MOVED = "a commit cannot change: check the origin, then remove this snapshot and pull again"
 _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
@@ -30,6 +31,7 @@ class Publication:
 
     def __init__(self, layout: Layout, seals: SealFiles, manifest: Manifest) -> None:
         for entry in manifest.entries:
+            check_relative(entry.path)
             if entry.digest.algorithm != "sha256":
                 raise ValueError(f"{manifest.id}: {entry.path} has no sha256")
         self._layout = layout
@@ -40,18 +42,18 @@ class Publication:
 
     def survey(self) -> dict[str, Stamp]:
         """Others' files in the way that may be right; they must be hashed before `publish`."""
-        old = self._seals.read(self._manifest.id)
-        trusted = _trusted(old)
-        entries = [entry for entry in self._manifest.entries if entry.path not in trusted]
+        old = self._old()
+        known = frozenset() if old is None else old.origins.foreign | old.origins.copies
+        entries = [entry for entry in self._manifest.entries if entry.path not in known]
         try:
-            with walk.opened(self._anchor, self._path) as root, linker(self._layout, self._manifest.id) as (links, _):
-                return survey(root, entries, links)
+            with walk.opened(self._anchor, self._path) as root, self._blobs() as blobs:
+                return survey(root, entries, blobs)
         except (FileNotFoundError, NotADirectoryError):
             return {}
 
     def publish(self, right: Mapping[str, Stamp], ref: Ref | None, at: float) -> Sealed:
         """Do it; `right` are the surveyed files whose bytes were right. Raises Changed if others were faster."""
-        old = self._seals.read(self._manifest.id)
+        old = self._old()
         with self._parent() as parent, linker(self._layout, self._manifest.id) as (links, workspace):
             root = self._enter(parent)
             if root is None:
@@ -61,7 +63,7 @@ class Publication:
                     seal, identity = self._filled(old, links, right, root), os.fstat(root)
                 finally:
                     os.close(root)
-            os.fsync(parent)
+            sync_directory(parent)
         self._sync_parents()
         if seal != old:
             self._seals.write(seal)
@@ -86,21 +88,22 @@ class Publication:
     def _filled(self, old: Seal | None, links: Linker, right: Mapping[str, Stamp], root: int) -> Seal:
         """Complete what is there: begun by another client, filtered, interrupted, or complete already."""
         goal = self._manifest if old is None else _merged(old.manifest, self._manifest)
-        filler = Filler(root, links, self._layout, right, Origins() if old is None else old.origins)
+        filler = Filler(root, links, self._layout, right, old)
         try:
-            filler.fill(self._manifest.entries, _trusted(old))
+            filler.fill(self._manifest.entries)
             return Seal(goal, time.time() if old is None else old.sealed_at, filler.origins(goal))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise Changed(str(error.filename)) from error
 
     def _confirm(self, identity: os.stat_result) -> None:
-        """Raise Changed if the directory was moved away while we sealed it."""
+        """Raise Changed if the directory was moved away while we sealed it; then it is sealed no more."""
         try:
             with walk.opened(self._anchor, self._path) as root:
                 if os.path.samestat(os.fstat(root), identity):
                     return
         except (FileNotFoundError, NotADirectoryError):
             pass
+        self._seals.remove(self._manifest.id)
         raise Changed(self._path.name)
 
     def _name(self, seal: Seal, ref: Ref | None, at: float) -> None:
@@ -118,6 +121,14 @@ class Publication:
                 raise _not_ours(self._path.parent) from None
             yield parent
 
+    def _old(self) -> Seal | None:
+        """The seal that is there, unless what it speaks of is not."""
+        seal = self._seals.read(self._manifest.id)
+        return seal if self._seals.present(seal) else None
+
+    def _blobs(self) -> AbstractContextManager[int]:
+        return walk.opened(self._layout.root, self._layout.blobs)
+
     def _enter(self, parent: int) -> int | None:
         try:
             return walk.step(parent, self._path.name)
@@ -132,10 +143,6 @@ class Publication:
         while path != self._anchor:
             path = path.parent
             sync_directory(path)
-
-
-def _trusted(old: Seal | None) -> frozenset[str]:
-    return frozenset() if old is None else frozenset(entry.path for entry in old.manifest.entries)
 
 
 def _merged(old: Manifest, new: Manifest) -> Manifest:

@@ -8,8 +8,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from cachemgr.tiers.durable import names, remove_file, sync_directory, write_json
+from cachemgr.tiers import walk
+from cachemgr.tiers.durable import names, write_json
 from cachemgr.tiers.layout import Layout
+from cachemgr.tiers.owner import Owner
 
 log = logging.getLogger(__name__)
 
@@ -30,15 +32,20 @@ class Quarantine:
         try:
             self._clear(name)
             os.replace(source, self._layout.quarantine / name)
-            note = {"name": name, "at": time.time(), **reason}
-            write_json(self._layout.quarantine / f"{name}.json", note, self._layout.staging)
+            self._note(name, reason)
         except FileNotFoundError:
             return False
         except OSError as error:
             log.warning("bad bytes could not be kept in quarantine", extra={"file": name, "error": str(error)})
             return False
-        log.error("bad bytes are in quarantine", extra={"file": name, **reason})
         return True
+
+    def take_entry(self, directory: int, name: str, reason: Mapping[str, object]) -> None:
+        """Move what lies under a name in an open directory here; OSError if that cannot be done."""
+        kept = f"entry.{Owner.current().unique_name()}"
+        with walk.opened(self._layout.root, self._layout.quarantine) as here:
+            os.rename(name, kept, src_dir_fd=directory, dst_dir_fd=here)
+        self._note(kept, reason)
 
     def bytes(self) -> int:
         """How much lies here."""
@@ -64,9 +71,10 @@ class Quarantine:
         return found
 
     def _clear(self, name: str) -> None:
-        path = self._layout.quarantine / name
-        if path.is_dir() and not path.is_symlink():
-            os.rename(path, self._layout.trash / name)
-        else:
-            remove_file(path)
-        sync_directory(self._layout.quarantine)
+        with walk.opened(self._layout.root, self._layout.quarantine) as here:
+            walk.remove(here, name)
+
+    def _note(self, name: str, reason: Mapping[str, object]) -> None:
+        note = {"name": name, "at": time.time(), **reason}
+        log.warning("bad bytes are in quarantine", extra={"quarantined": name, **reason})
+        write_json(self._layout.quarantine / f"{name}.json", note, self._layout.staging)

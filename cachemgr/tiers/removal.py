@@ -12,10 +12,9 @@ from cachemgr.tiers.durable import names, now, remove_file, sync_directory
 from cachemgr.tiers.hubcache import HubCache
 from cachemgr.tiers.layout import Layout
 from cachemgr.tiers.notes import RefFiles
-from cachemgr.tiers.owner import Owner
-from cachemgr.tiers.parts import KEEP_SECONDS
+from cachemgr.tiers.parts import is_over
 from cachemgr.tiers.seals import SealFiles, read_seal
-from cachemgr.tiers.trash import SEAL, SNAPSHOT, Trash
+from cachemgr.tiers.trash import SEAL, SNAPSHOT, SPARE, Trash
 
 
 class Removal:
@@ -37,10 +36,10 @@ class Removal:
         if seal.manifest.scheme == "hf":
             self._hub.withdraw_refs(seal.manifest, trash)
         self._refs.forget(id)
-        self.unseal(id, trash)
+        self._unseal(id, trash)
         return freed + self.finish(trash)
 
-    def unseal(self, id: str, trash: Trash) -> None:
+    def _unseal(self, id: str, trash: Trash) -> None:
         """Make the snapshot absent, durably, before a single file of it is touched."""
         with contextlib.suppress(FileNotFoundError):
             os.rename(self._layout.seal(id), trash.path / SEAL)
@@ -56,7 +55,7 @@ class Removal:
         if seal.manifest.scheme == "hf":
             self._hub.withdraw_blobs(seal.manifest, self._needed(seal.manifest), trash)
             self._hub.withdraw_tree(seal.manifest, trash)
-        remove_file(self._layout.used / seal.manifest.id)
+        remove_file(self._layout.use(seal.manifest.id))
         return trash.empty()
 
     def unfinished(self, id: str | None = None) -> Iterator[tuple[Trash, str]]:
@@ -73,20 +72,15 @@ class Removal:
         for directory in (self._layout.staging, self._layout.trash):
             with walk.opened(self._layout.root, directory) as here:
                 for name in sorted(os.listdir(here)):
-                    if self._is_over(here, name, clock):
-                        walk.remove(here, name)
+                    info = walk.look(here, name)
+                    if info and name != SPARE and is_over(name.rpartition(".")[2], info.st_mtime, clock):
+                        self._clear(here, name)
 
-    def _is_over(self, here: int, name: str, clock: float) -> bool:
-        info = walk.look(here, name)
-        if info is None or self._unfinished(here, name):
-            return False
-        owner = Owner.parse(name.rpartition(".")[2])
-        return clock - info.st_mtime > KEEP_SECONDS or (owner is not None and owner.has_ended())
-
-    def _unfinished(self, here: int, name: str) -> bool:
+    def _clear(self, here: int, name: str) -> None:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), walk.below(here, [name]) as inside:
-            return walk.look(inside, SEAL) is not None
-        return False
+            if walk.look(inside, SEAL) is not None:
+                return  # a removal that somebody else is finishing, or that is finished by the next sweep
+        walk.remove(here, name)
 
     def _take_directory(self, manifest: Manifest, trash: Trash) -> None:
         path, anchor = self._layout.snapshot(manifest), self._layout.anchor(manifest.scheme)
@@ -96,7 +90,7 @@ class Removal:
         ):
             if trash.look(SNAPSHOT) is None:
                 trash.take(parent, path.name, SNAPSHOT)
-            os.fsync(parent)
+            sync_directory(parent)
 
     def _needed(self, manifest: Manifest) -> set[str]:
         """The etags of the files of the other sealed snapshots of this repository."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import stat
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cachemgr.domain.errors import CachemgrError, Usage
-from cachemgr.domain.manifest import Manifest
-from cachemgr.tiers.durable import names, read_json, write_json
+from cachemgr.domain.manifest import Entry, Manifest
+from cachemgr.tiers import walk
+from cachemgr.tiers.durable import names, read_json, remove_file, sync_directory, write_json
 from cachemgr.tiers.layout import Layout
 
 log = logging.getLogger(__name__)
 
 _SUFFIX = ".json"
+_SAMPLE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +98,33 @@ class SealFiles:
         """The seal of a snapshot; a damaged one is none, and said so in the log."""
         return read_seal(self._layout.seal(id), id)
 
+    def remove(self, id: str) -> None:
+        """Make a snapshot absent, durably."""
+        if remove_file(self._layout.seal(id)):
+            sync_directory(self._layout.manifests)
+
     def all(self) -> list[Seal]:
         """Every seal that can be read."""
         ids = [name.removesuffix(_SUFFIX) for name in names(self._layout.manifests) if name.endswith(_SUFFIX)]
         return [seal for id in ids if (seal := self.read(id)) is not None]
+
+    def present(self, seal: Seal | None) -> Sealed | None:
+        """What a seal speaks of, if its directory still looks like it; else None, and a line in the log.
+
+        Somebody may have deleted the directory and let another client fill it anew: then its files are links into
+        other places, or have other sizes. A sample of the files is looked at, so that thousands cost no more than a few.
+        """
+        if seal is None:
+            return None
+        path, anchor = self._layout.snapshot(seal.manifest), self._layout.anchor(seal.manifest.scheme)
+        try:
+            with walk.opened(anchor, path) as root:
+                if all(_is_file_of(root, entry) for entry in _sample(seal.manifest.entries)):
+                    return self.sealed(seal)
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        log.warning("a sealed snapshot was changed by others: it counts as absent", extra={"id": seal.manifest.id})
+        return None
 
     def sealed(self, seal: Seal) -> Sealed:
         """A seal with what follows from it."""
@@ -106,6 +132,15 @@ class SealFiles:
         unlinked_bytes = sum(entry.size for entry in seal.manifest.entries if entry.path in apart)
         path = self._layout.snapshot(seal.manifest)
         return Sealed(seal.manifest, path, seal.origins.adopted, seal.sealed_at, unlinked_bytes)
+
+
+def _sample(entries: Sequence[Entry]) -> Sequence[Entry]:
+    return entries[:: 1 + len(entries) // _SAMPLE]
+
+
+def _is_file_of(root: int, entry: Entry) -> bool:
+    info = walk.look(root, entry.path)
+    return info is not None and stat.S_ISREG(info.st_mode) and info.st_size == entry.size
 
 
 def read_seal(path: Path, id: str | None) -> Seal | None:

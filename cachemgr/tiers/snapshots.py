@@ -13,7 +13,6 @@ from cachemgr.domain.digest import Digest
 from cachemgr.domain.errors import TierUnavailable
 from cachemgr.domain.manifest import Manifest
 from cachemgr.domain.ref import Ref
-from cachemgr.tiers import walk
 from cachemgr.tiers.access import Access
 from cachemgr.tiers.laying import Changed, Stamp
 from cachemgr.tiers.layout import Layout
@@ -21,7 +20,6 @@ from cachemgr.tiers.ports import Hasher
 from cachemgr.tiers.publication import Publication
 from cachemgr.tiers.removal import Removal
 from cachemgr.tiers.seals import Sealed, SealFiles
-from cachemgr.tiers.trash import Trash
 
 __all__ = ["Exclusive", "Sealed", "SnapshotStore"]
 
@@ -86,7 +84,7 @@ class SnapshotStore:
     async def unseal(self, id: str) -> None:
         """Make a snapshot absent but leave its files, which the next publish looks at one by one."""
         self._access.check()
-        await self._pool.run(self._unseal, id)
+        await self._pool.run(self._seals.remove, id)
 
     async def sweep(self, exclusive: Exclusive) -> None:
         """Finish the removals and clear the workspaces of processes that have ended."""
@@ -98,22 +96,10 @@ class SnapshotStore:
         await self._pool.run(self._removal.sweep)
 
     def _scan(self) -> list[Sealed]:
-        return [sealed for seal in self._seals.all() if (sealed := self._present(self._seals.sealed(seal)))]
+        return [sealed for seal in self._seals.all() if (sealed := self._seals.present(seal)) is not None]
 
     def _find(self, id: str) -> Sealed | None:
-        seal = self._seals.read(id)
-        return None if seal is None else self._present(self._seals.sealed(seal))
-
-    def _present(self, sealed: Sealed) -> Sealed | None:
-        if walk.is_directory(self._layout.anchor(sealed.manifest.scheme), sealed.path):
-            return sealed
-        log.warning("a sealed snapshot has no directory: it counts as absent", extra={"id": sealed.manifest.id})
-        return None
-
-    def _unseal(self, id: str) -> None:
-        trash = Trash.begin(self._layout)
-        self._removal.unseal(id, trash)
-        trash.empty()
+        return self._seals.present(self._seals.read(id))
 
     async def _right(self, manifest: Manifest, suspects: Mapping[str, Stamp]) -> dict[str, Stamp]:
         """Those of others' files whose bytes are what the manifest says."""

@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cachemgr.tiers import walk
-from cachemgr.tiers.durable import names, sync_directory
+from cachemgr.tiers.durable import FULL, NO_LINKS, names, sync_directory
 from cachemgr.tiers.layout import Layout
 from cachemgr.tiers.owner import Owner
 
 SEAL = "seal.json"
 SNAPSHOT = "snapshot"
+SPARE = "spare"
 
 
 class Trash:
@@ -29,7 +30,13 @@ class Trash:
     def begin(cls, layout: Layout) -> Trash:
         """A new, empty one."""
         path = layout.trash / Owner.current().unique_name()
-        os.mkdir(path, 0o700)
+        try:
+            os.mkdir(path, 0o700)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            # A full tier is where removing matters most: a directory was kept for this.
+            os.rename(layout.trash / SPARE, path)
         sync_directory(layout.trash)
         return cls(layout, path)
 
@@ -44,10 +51,14 @@ class Trash:
 
     def give_back(self, directory: int, name: str, kept: str) -> None:
         """Undo `take`, unless somebody put something else there meanwhile."""
-        with self.opened() as here, contextlib.suppress(FileNotFoundError):
-            if walk.look(directory, name) is None:
+        with self.opened() as here, contextlib.suppress(FileNotFoundError, FileExistsError):
+            try:
+                os.link(kept, name, src_dir_fd=here, dst_dir_fd=directory, follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in NO_LINKS or walk.look(directory, name) is not None:
+                    raise
                 os.rename(kept, name, src_dir_fd=here, dst_dir_fd=directory)
-                os.fsync(directory)
+            sync_directory(directory)
 
     def names(self) -> list[str]:
         """What lies here."""
@@ -66,8 +77,7 @@ class Trash:
             )
             for kept in sorted(os.listdir(here), key=lambda kept: kept == SEAL):
                 walk.remove(here, kept)
-        with contextlib.suppress(FileNotFoundError):
-            os.rmdir(self.path)
+        keep_spare(self._layout, self.path)
         return freed
 
     @contextmanager
@@ -75,3 +85,13 @@ class Trash:
         """A descriptor of this directory."""
         with walk.opened(self._layout.trash, self.path) as here:
             yield here
+
+
+def keep_spare(layout: Layout, emptied: Path) -> None:
+    """Keep an emptied directory for the next removal on a full tier, or delete it if one is kept already."""
+    try:
+        os.rename(emptied, layout.trash / SPARE)
+    except OSError:
+        # A directory replaces an empty one, so this was not to be kept: somebody put something into it, or it is gone.
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(emptied)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cachemgr.tiers.durable import sync_directory
+
 Clear = Callable[[int, str], None]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -53,7 +55,7 @@ def step(fd: int, name: str, *, make: bool = False) -> int:
         except FileExistsError:
             pass
         else:
-            os.fsync(fd)
+            sync_directory(fd)
     return os.open(name, _DIRECTORY, dir_fd=fd)
 
 
