@@ -118,11 +118,9 @@ class BlobStore:
     """The blobs of one tier."""
 
     def __init__(self, layout: Layout, access: Access, pool: IoPool, hasher: Hasher) -> None:
-        quarantine = Quarantine(layout)
+        parts, quarantine = PartFiles(layout, local=access.local), Quarantine(layout)
         self._layout = layout
-        self._desk = _Desk(
-            PartFiles(layout, local=access.local), BlobFiles(layout, quarantine), quarantine, access, pool, hasher
-        )
+        self._desk = _Desk(parts, BlobFiles(layout, quarantine), quarantine, access, pool, hasher)
         self._pool = pool
 
     def path(self, digest: Digest) -> Path:
@@ -164,9 +162,9 @@ class BlobStore:
         return await self._pool.run(self._desk.blobs.reclaim, digest)
 
     async def condemn(self, digest: Digest, reason: str) -> None:
-        """Move a blob whose bytes went bad to quarantine, and take its links from the hub's blobs: nobody links it again.
+        """Move a blob whose bytes went bad to quarantine, and its links out of the hub's blobs: nobody links it again.
 
-        Snapshots that have it keep it; unseal them.
+        Snapshots that have it keep it: unseal them.
         """
         self._desk.access.check()
         await self._pool.run(self._condemn, digest, reason)

@@ -125,9 +125,8 @@ class Filler:
 
     def _set_aside(self, directory: int, name: str) -> None:
         # Quarantine and not deletion: whatever it is, it is not ours, and it cannot be what the revision has there.
-        self._quarantine.take_entry(
-            directory, name, {"file": name, "reason": "it stood where the revision has another"}
-        )
+        reason = "it stood where the revision has something else"
+        self._quarantine.take_entry(directory, name, {"file": name, "reason": reason})
 
 
 def _sync_file(directory: int, name: str) -> None:

@@ -112,7 +112,7 @@ class SealFiles:
         """What a seal speaks of, if its directory still looks like it; else None, and a line in the log.
 
         Somebody may have deleted the directory and let another client fill it anew: then its files are links into
-        other places, or have other sizes. A sample of the files is looked at, so that thousands cost no more than a few.
+        other places, or have other sizes. A sample is looked at, so that thousands of files cost no more than a few.
         """
         if seal is None:
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from cachemgr.domain.digest import Digest, Seen, git_blob_hash
 from cachemgr.domain.manifest import Entry, Manifest
@@ -83,3 +84,10 @@ async def publish(
     """Everything that a pull does on a tier."""
     await store(tier, *(files[entry.path] for entry in made.entries))
     await tier.snapshots.publish(made, ref)
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """Every file below a directory, by its path."""
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }
