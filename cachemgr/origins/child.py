@@ -46,17 +46,15 @@ class Child:
 
     def ask_blocking(self, request: Mapping[str, object], environ: Mapping[str, str], take: Take) -> None:
         """The same, for callers in threads of their own."""
-        with subprocess.Popen(
-            self._command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environ, start_new_session=True
-        ) as process:
+        with self._start_blocking(environ) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             assert process.stderr is not None
             timer = threading.Timer(self._silence_seconds, process.kill)
             timer.start()
             try:
-                process.stdin.write(_encoded(request))
-                process.stdin.flush()
+                with contextlib.suppress(ConnectionError):
+                    process.stdin.write(_encoded(request))
                 for line in process.stdout:
                     take(_decoded(line))
                 if process.wait():
@@ -64,6 +62,15 @@ class Child:
             finally:
                 timer.cancel()
                 process.kill()
+
+    def _start_blocking(self, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        try:
+            # Unbuffered: a request that the child did not live to read must not be sent again when its pipe is closed.
+            return subprocess.Popen(
+                self._command, bufsize=0, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environ, start_new_session=True
+            )
+        except OSError as exc:
+            raise _unstarted(exc) from exc
 
     async def _start(self, environ: Mapping[str, str]) -> Process:
         try:
@@ -77,7 +84,7 @@ class Child:
                 start_new_session=True,  # a Ctrl-C in the terminal is for us to act on, not for the child
             )
         except OSError as exc:
-            raise OriginUnavailable(f"the hub's client could not be started: {exc.strerror}") from exc
+            raise _unstarted(exc) from exc
 
     async def _converse(self, process: Process, request: Mapping[str, object], take: Take) -> None:
         assert process.stdin is not None
@@ -128,6 +135,10 @@ def _decoded(line: bytes) -> Mapping[str, object]:
     if not isinstance(answer, dict):
         raise OriginUnavailable("the hub's client gave an answer that is no object")
     return answer
+
+
+def _unstarted(exc: OSError) -> OriginUnavailable:
+    return OriginUnavailable(f"the hub's client could not be started: {exc.strerror}")
 
 
 def _failed(code: int | None, stderr: bytes) -> OriginUnavailable:

@@ -91,11 +91,11 @@ async def test_a_child_that_was_killed_is_an_error(hub: Hub, stalled: Fault, mak
 
 
 async def test_a_frozen_child_is_not_waited_for_in_vain(hub: Hub, stalled: Fault, make_origin: MakeOrigin) -> None:
-    task = asyncio.create_task(make_origin(hub.token, silence_seconds=1.5).resolve(REF))
+    task = asyncio.create_task(make_origin(hub.token, silence_seconds=3).resolve(REF))
     await reached(stalled)
     (child,) = children()
     child.suspend()
-    with pytest.raises(OriginUnavailable, match="said nothing for 2 s"):
+    with pytest.raises(OriginUnavailable, match="said nothing for 3 s"):
         await task
     assert not child.is_running()
 
@@ -221,6 +221,8 @@ async def test_an_interpreter_that_cannot_start(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with pytest.raises(OriginUnavailable, match="could not be started: No such file"):
         await Child(PROGRAM).ask({}, {}, lambda _: None)
+    with pytest.raises(OriginUnavailable, match="could not be started: No such file"):
+        Child(PROGRAM).ask_blocking({}, {}, lambda _: None)
 
 
 async def test_what_nobody_foresaw_in_the_client_is_reported(hub: Hub, make_origin: MakeOrigin) -> None:

@@ -31,6 +31,10 @@ class Signer:
         query = {"Expires": expires, "Key-Pair-Id": "K0TEST", "Signature": self._sign(path, expires)}
         return f"{self.url}{path}?{urlencode(query)}"
 
+    def expire(self) -> None:
+        """Let every link that was handed out be no good any more."""
+        self._key = secrets.token_bytes(32)
+
     def content(self, request: Request) -> Content | None:
         """What the link leads to; None if it is not (or no longer) good."""
         query = request.query
