@@ -1,0 +1,200 @@
+"""Wiring: who is built from what. The only file that names concrete classes across rooms."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from cachemgr import __version__
+from cachemgr.aio.iopool import IoPool
+from cachemgr.api.admin import AdminServer
+from cachemgr.api.routes import Routes
+from cachemgr.api.server import ApiServer
+from cachemgr.domain.marks import Watermarks
+from cachemgr.domain.ref import Ref
+from cachemgr.library.acquire import Acquirer
+from cachemgr.library.evict import Evictor
+from cachemgr.library.fetch import Fetcher
+from cachemgr.library.holding import Holding
+from cachemgr.library.integrity import Integrity
+from cachemgr.library.models import Models
+from cachemgr.library.movers import Movers
+from cachemgr.library.overview import Identity, Overview
+from cachemgr.library.pull import Puller
+from cachemgr.library.resolve import Resolver
+from cachemgr.library.shelf import Shelf
+from cachemgr.library.supply import Supply
+from cachemgr.library.transfers import Transfers
+from cachemgr.library.wanted import Wanted
+from cachemgr.metrics import Metrics
+from cachemgr.moving.plane import DataPlane
+from cachemgr.origins.hub import HubOrigin
+from cachemgr.settings import Settings
+from cachemgr.tiers.directory import DirectoryTier
+from cachemgr.tiers.holds import FlockHolds, UnprotectedHolds
+from cachemgr.tiers.holds_volume import FileHolds
+from cachemgr.tiers.lock import DaemonLock
+from cachemgr.tiers.mounts import Mount, is_mount_point, mount_of, read_mounts
+from cachemgr.tiers.space import Space
+
+THREADS_PER_TIER = 8
+
+TierHolds = FlockHolds | FileHolds | UnprotectedHolds
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """One tier with all that is built on it."""
+
+    tier: DirectoryTier
+    holds: TierHolds
+    shelf: Shelf
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What the daemon starts, looks after and stops."""
+
+    worker: str
+    floors: Sequence[Floor]
+    pool: IoPool
+    holding: Holding
+    wanted: Wanted
+    transfers: Transfers
+    metrics: Metrics
+    api: ApiServer
+    admin: AdminServer | None
+
+
+@asynccontextmanager
+async def open_house(settings: Settings, tasks: asyncio.TaskGroup) -> AsyncIterator[House]:
+    """Build everything and load what the tiers hold; nothing is served yet.
+
+    Raises Held if another daemon works on the disk, TierUnavailable and Usage for what cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        pool = IoPool(4, "cachemgr")
+        stack.callback(pool.close)
+        plane = DataPlane(settings.transfers.connections)
+        stack.callback(plane.close)
+        floors = await _floors(settings, plane, pool, stack)
+        yield _furnished(settings, tasks, pool, plane, floors)
+
+
+async def _floors(settings: Settings, plane: DataPlane, pool: IoPool, stack: AsyncExitStack) -> list[Floor]:
+    """The tiers that are there, the fastest first."""
+    mounts = await pool.run(read_mounts)
+    floors = [await _floor("disk", settings.disk.path, settings, plane, mounts, stack)]
+    volume = settings.volume.path
+    # The default path counts only as a mount: images make it as a plain directory on the container's own disk.
+    if volume is not None and (settings.volume.explicit or is_mount_point(volume, mounts)):
+        floors.append(await _floor("volume", volume, settings, plane, mounts, stack))
+    return floors
+
+
+async def _floor(
+    name: str, path: Path, settings: Settings, plane: DataPlane, mounts: Sequence[Mount], stack: AsyncExitStack
+) -> Floor:
+    pool = IoPool(THREADS_PER_TIER, name)
+    stack.callback(pool.close)
+    mount = await pool.run(mount_of, path, mounts)
+    local = name == "disk" or (mount is not None and mount.local)
+    hub = await pool.run(_hub_directory, settings, name, path, mounts)
+    tier = await DirectoryTier.open(name, path, pool, plane, local=local, hub=hub)
+    if name == "disk" and tier.writable:
+        stack.enter_context(DaemonLock(tier.layout))
+    holds = _holds(tier, pool)
+    marks = await _disk_marks(settings, tier, pool) if name == "disk" else _volume_marks(settings)
+    shelf = Shelf(tier, holds, Space(name, tier.root, marks, tier.measure, pool))
+    await tier.sweep(holds.exclusive)
+    await shelf.load()
+    return Floor(tier, holds, shelf, "unknown" if mount is None else mount.kind)
+
+
+def _holds(tier: DirectoryTier, pool: IoPool) -> TierHolds:
+    if not tier.writable:
+        return UnprotectedHolds()
+    return FlockHolds(tier.layout, pool) if tier.local else FileHolds(tier.layout, pool)
+
+
+def _hub_directory(settings: Settings, name: str, path: Path, mounts: Sequence[Mount]) -> Path | None:
+    """The hub directory that the environment names, if it lies on this tier's file system; blocks."""
+    wanted = settings.hub_cache
+    if wanted is None or mount_of(wanted, mounts) != mount_of(path, mounts):
+        return None
+    other = settings.disk.path if name == "volume" else settings.volume.path
+    # Both tiers on one file system (a test, a laptop): the one that it lies below, the volume if it is neither.
+    if other is not None and mount_of(other, mounts) == mount_of(path, mounts):
+        return (
+            wanted if wanted.is_relative_to(path) or (name == "volume" and not wanted.is_relative_to(other)) else None
+        )
+    return wanted
+
+
+async def _disk_marks(settings: Settings, tier: DirectoryTier, pool: IoPool) -> Watermarks:
+    about = await pool.run(os.statvfs, tier.root)
+    total = about.f_blocks * about.f_frsize
+    disk = settings.disk
+    return Watermarks(disk.low.of(total), disk.high.of(total), disk.hard.of(total), disk.min_free.of(total))
+
+
+def _volume_marks(settings: Settings) -> Watermarks:
+    marks = settings.volume.marks()
+    return Watermarks.unlimited() if marks is None else Watermarks(*marks, 0)
+
+
+def _furnished(
+    settings: Settings, tasks: asyncio.TaskGroup, pool: IoPool, plane: DataPlane, floors: Sequence[Floor]
+) -> House:
+    metrics = Metrics(CollectorRegistry())
+    shelves = [floor.shelf for floor in floors]
+    transfers, holding = Transfers(tasks, metrics), Holding()
+    token = settings.hub.token.get_secret_value() if settings.hub.token else None
+    resolver = Resolver({"hf": HubOrigin(settings.hub.endpoint, token, os.environ)}, shelves)
+    evictor = Evictor(metrics)
+    supply = Supply(Fetcher(shelves, plane, metrics), evictor, settings.transfers.files)
+    puller = Puller(shelves, resolver, supply)
+    refs = [Ref.parse(text) for text in settings.models]
+    wanted = Wanted(refs, puller, transfers, shelves[0].space.marks.high_bytes)
+    acquirer = Acquirer(shelves, resolver, puller, transfers, holding, metrics)
+    kinds = {floor.tier.name: floor.kind for floor in floors}
+    identity = Identity(__version__, os.environ.get("RUNPOD_POD_ID") or socket.gethostname(), time.time())
+    overview = Overview(identity, shelves, kinds, wanted, transfers, holding)
+    routes = Routes(
+        models=Models(shelves, resolver, acquirer, evictor, holding),
+        movers=Movers(puller, Integrity(shelves, resolver, plane, metrics, settings.transfers.files)),
+        checkpoints=None,  # type: ignore[arg-type]
+        overview=overview,
+        transfers=transfers,
+        version=__version__,
+    )
+    token = settings.api.token.get_secret_value() if settings.api.token else None
+    listen = str(settings.api.listen) if settings.api.listen else None
+    api = ApiServer(routes.table, pool, settings.api.socket, listen, token)
+    admin = AdminServer(overview, metrics.registry, pool, str(settings.admin.listen)) if settings.admin.listen else None
+    _read_memory(metrics, shelves, wanted, holding)
+    return House(identity.worker, floors, pool, holding, wanted, transfers, metrics, api, admin)
+
+
+def _read_memory(metrics: Metrics, shelves: Sequence[Shelf], wanted: Wanted, holding: Holding) -> None:
+    """Gauges whose values stand in memory already are read there by each scrape."""
+    metrics.holds.set_function(lambda: len(holding))
+    metrics.stale_models.set_function(wanted.stale_count)
+    for shelf in shelves:
+        metrics.tier_used_bytes.labels(shelf.name).set_function(_used(shelf))
+        marks = shelf.space.marks
+        for mark, size in (("low", marks.low_bytes), ("high", marks.high_bytes), ("hard", marks.hard_bytes)):
+            metrics.tier_limit_bytes.labels(shelf.name, mark).set(size or 0)
+
+
+def _used(shelf: Shelf) -> Callable[[], float]:
+    return lambda: shelf.space.usage().used_bytes
