@@ -1,0 +1,1 @@
+"""What Prometheus sees, and what the alerts make of it."""
