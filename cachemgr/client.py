@@ -35,44 +35,46 @@ _TIMEOUTS = (TimeoutError, socket.timeout, BlockingIOError)  # the first two are
 class CacheError(Exception):
     """What went wrong: `code` is stable, `detail` says what happened, `hint` what to do, `fields` the numbers."""
 
-    code = "internal"
-    hint = "see the daemon's log"
+    code, hint = "internal", "see the daemon's log"
+
+    def __init_subclass__(cls, code: str, hint: str = hint) -> None:
+        cls.code, cls.hint = code, hint
 
     def __init__(self, detail: str, hint: str | None = None, code: str | None = None, **fields: Json) -> None:
         super().__init__(detail)
         self.detail, self.fields, self.hint, self.code = detail, fields, hint or self.hint, code or self.code
 
 
-class Usage(CacheError):
-    code, hint = "usage", "write hf://org/name[@revision][/path]"
+class Usage(CacheError, code="usage", hint="write hf://org/name[@revision][/path]"):
+    """The request is malformed."""
 
 
-class Unauthorized(CacheError):
-    code = "unauthorized"
+class Unauthorized(CacheError, code="unauthorized"):
+    """A credential is missing or not good enough."""
 
 
-class NotFound(CacheError):
-    code = "not_found"
+class NotFound(CacheError, code="not_found"):
+    """What was named is not there."""
 
 
-class DeadlineExceeded(CacheError):
-    code, hint = "timeout", "ask again, give a longer deadline, or go to the origin"
+class DeadlineExceeded(CacheError, code="timeout", hint="ask again, give a longer deadline, or go to the origin"):
+    """The deadline passed first."""
 
 
-class NoSpace(CacheError):
-    code = "no_space"  # fields: needed_bytes, free_bytes, evictable_bytes
+class NoSpace(CacheError, code="no_space"):
+    """No tier can take it; `fields` has needed_bytes, free_bytes and evictable_bytes."""
 
 
-class VerificationFailed(CacheError):
-    code = "verification_failed"
+class VerificationFailed(CacheError, code="verification_failed"):
+    """The bytes are not what their origin promised."""
 
 
-class OriginUnavailable(CacheError):
-    code = "origin_unavailable"
+class OriginUnavailable(CacheError, code="origin_unavailable"):
+    """The origin does not answer, and nothing verified is here."""
 
 
-class DaemonAway(CacheError):
-    code, hint = "daemon_away", "start it with `cachemgr serve`, or go to the origin"
+class DaemonAway(CacheError, code="daemon_away", hint="start it with `cachemgr serve`, or go to the origin"):
+    """Nobody answers on the socket."""
 
 
 class Located(str):
@@ -138,8 +140,10 @@ class Api:
     """
 
     def __init__(self, socket_path: str | None = None) -> None:
-        runtime = os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}") if os.geteuid() else "/run"
-        self.socket_path = socket_path or os.environ.get("CACHEMGR_SOCKET") or f"{runtime}/cachemgr/cachemgr.sock"
+        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        runtime = os.environ.get("XDG_RUNTIME_DIR") if os.geteuid() else "/run"
+        default = f"{runtime}/cachemgr" if runtime else f"{cache}/cachemgr/run"
+        self.socket_path = socket_path or os.environ.get("CACHEMGR_SOCKET") or f"{default}/cachemgr.sock"
         self._live: set[socket.socket] = set()
         self._aborted = False
 
@@ -232,8 +236,7 @@ class _Lease:
     """A hold that the daemon keeps for us; renewed by a thread until it is released."""
 
     def __init__(self, api: Api, ref: str, located: Located, hold: str | None) -> None:
-        self._api, self._ref, self._located, self._hold = api, ref, located, hold
-        self._ended = threading.Event()
+        self._api, self._ref, self._located, self._hold, self._ended = api, ref, located, hold, threading.Event()
 
     def renew(self) -> None:
         while not self._ended.wait(HOLD_SECONDS / 3):
@@ -316,12 +319,9 @@ def _sealed(place: _Tier, id: str, below: str) -> bool:
 def _covers(name: str, below: str, *_same_file: int) -> bool:
     """True if the seal says that all of the revision (or all of `below`) is here."""
     seal = _read(name)
-    have = seal.get("have")
-    if not below:
-        return bool(seal) and have is None
-    wanted = {str(entry.get("path")) for entry in seal.get("files", ())}
-    wanted = {path for path in wanted if path == below or path.startswith(below + "/")}
-    return bool(wanted) and (have is None or wanted <= set(have))
+    listed = (str(entry.get("path")) for entry in seal.get("files", ()))
+    wanted = {path for path in listed if not below or path == below or path.startswith(below + "/")}
+    return bool(wanted) and (seal.get("have") is None or wanted <= set(seal["have"]))
 
 
 def _touch(name: str) -> None:

@@ -1,0 +1,48 @@
+"""`verify`: read again what is sealed, and say what has gone bad."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from cachemgr.cli import output
+from cachemgr.cli.exits import EXIT_CODES
+from cachemgr.cli.follow import follow, started
+from cachemgr.cli.options import Config, Json, OnTier
+from cachemgr.cli.progress import shown
+from cachemgr.cli.session import load, session
+from cachemgr.cli.text import counted, table
+
+verify_app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+MaybeRef = Annotated[str | None, typer.Argument(metavar="[REF]", help="This one; else everything.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+
+
+@verify_app.command("verify")
+def verify(
+    ref: MaybeRef = None,
+    *,
+    tier: OnTier = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    config: Config = None,
+) -> int:
+    """Read models again and compare every file with its seal; exit 4 if one is bad.
+
+    Bad bytes go to quarantine and are never handed out again; the next pull brings only the bad files.
+    """
+    with session(load(config)) as talk, shown(quiet or as_json) as display:
+        asked = started(talk.api, ref or "everything", "/v1/verify", {"ref": ref, "tier": tier})
+        (ended,) = follow(talk.api, [asked], display)
+    if ended.failure is not None or ended.result is None:
+        return output.fail(ended.failure, as_json) if ended.failure else 1
+    bad, read = ended.result["bad"], counted(ended.result["checked"], "file")
+    lines = [f"{read} read, {len(bad) or 'none'} bad"]
+    if bad:
+        rows = [(one["tier"], one["id"], one["file"], one["reason"]) for one in bad]
+        lines += table(("TIER", "ID", "FILE", "REASON"), rows, output.width(sys.stdout))
+    output.result(ended.result, lines, as_json)
+    return EXIT_CODES["verification_failed"] if bad else 0
