@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .PHONY: help venv check test demo bench torture lock format
 
 RUN := .venv/bin
-SOURCES := cachemgr tests benchmarks
+SOURCES := $(wildcard cachemgr tests benchmarks)
 SCRIPTS := .ci/run tools/*.sh tests/services/*.sh
 UV := $(RUN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 \
 	--custom-compile-command "make lock"

@@ -54,9 +54,9 @@ main() {
     rm -rf .venv
     "$python" -m venv .venv
   fi
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements-dev.lock
+  .venv/bin/python -m pip install -qq --disable-pip-version-check --no-input --require-hashes -r requirements-dev.lock
   # Without build isolation: the build uses the pinned setuptools of the lock and fetches nothing.
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
+  .venv/bin/python -m pip install -qq --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
   made_from "$python" >"$stamp"
 }
 
