@@ -46,7 +46,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if left_out:
         terminalreporter.section("real parts that were left out")
         for part, count in sorted(left_out.items()):
-            terminalreporter.line(f"{count:4} tests: {part}")
+            terminalreporter.line(f"{part}: {count} left out")
         terminalreporter.line(
             "As root on Debian `make test` installs them; CACHEMGR_REQUIRE_PARTS=1 makes this a failure."
         )

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry, start_http_server
 
 from cachemgr.metrics import Metrics
-from tests.services.parts import find, require
+from tests.services.parts import require_program
 from tests.services.prometheus import prometheus
 
 CONFIG = Path(__file__).parents[2] / "config" / "prometheus"
@@ -21,8 +21,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def promtool() -> str:
-    require("Prometheus", "promtool")
-    return str(find("promtool"))
+    return require_program("Prometheus", "promtool")
 
 
 def test_promtool_accepts_the_configuration_and_the_alerts(promtool: str, tmp_path: Path) -> None:

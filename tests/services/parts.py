@@ -12,24 +12,24 @@ LEFT_OUT: Final = "real part left out: "
 REQUIRE: Final = "CACHEMGR_REQUIRE_PARTS"
 
 
-def require(part: str, *programs: str, root: bool = False) -> None:
-    """Go on if all `programs` are installed (and we are root, where that is needed).
+def require(part: str, present: bool, missing: str) -> None:
+    """Go on if a part is present.
 
-    Otherwise the test is left out and the end of the run says which part was missing; with
+    Otherwise the test is left out, and the end of the run says which part that was and what is `missing`; with
     CACHEMGR_REQUIRE_PARTS=1, as CI sets it, the test fails.
     """
-    missing = [program for program in programs if find(program) is None]
-    if missing:
-        leave_out(f"{part} ({', '.join(missing)} not installed)")
-    if root and os.geteuid() != 0:
-        leave_out(f"{part} (needs root)")
-
-
-def leave_out(what: str) -> None:
-    """Leave the test out, or fail it where parts are required."""
+    if present:
+        return
     if os.environ.get(REQUIRE) == "1":
-        pytest.fail(f"{what}, and {REQUIRE}=1", pytrace=False)
-    pytest.skip(LEFT_OUT + what)
+        pytest.fail(f"{part}: {missing}, and {REQUIRE}=1", pytrace=False)
+    pytest.skip(f"{LEFT_OUT}{part} ({missing})")
+
+
+def require_program(part: str, program: str) -> str:
+    """The path of a program that a part needs; without it the same as `require`."""
+    path = find(program)
+    require(part, path is not None, f"{program} is not installed")
+    return str(path)
 
 
 def find(program: str) -> str | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.services.parts import find, require
+from tests.services.parts import require_program
 
 START_SECONDS = 30.0
 SCRAPE_SECONDS = 1
@@ -71,7 +71,7 @@ class Prometheus:
 @contextmanager
 def prometheus(directory: Path, targets: Sequence[str], rules: Path | None = None) -> Iterator[Prometheus]:
     """Run a Prometheus that scrapes `targets` (`host:port`) each second, as job `cachemgr`; files go to `directory`."""
-    require("Prometheus", "prometheus")
+    program = require_program("Prometheus", "prometheus")
     port = _free_port()
     config = {
         "global": {"scrape_interval": f"{SCRAPE_SECONDS}s", "evaluation_interval": f"{SCRAPE_SECONDS}s"},
@@ -84,7 +84,7 @@ def prometheus(directory: Path, targets: Sequence[str], rules: Path | None = Non
     with log.open("w") as output:
         process = subprocess.Popen(
             [
-                str(find("prometheus")),
+                program,
                 f"--config.file={directory / 'prometheus.yml'}",
                 f"--storage.tsdb.path={directory / 'data'}",
                 f"--web.listen-address=127.0.0.1:{port}",
