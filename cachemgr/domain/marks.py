@@ -65,3 +65,9 @@ class Watermarks:
         marks = (self.low_bytes, self.high_bytes, self.hard_bytes)
         target = next((mark for mark in marks if incoming_bytes <= mark), self.hard_bytes)
         return max(0, used - target, lacking_free)
+
+    def excess(self, used_bytes: int, free_bytes: int | None) -> int:
+        """The bytes above low, or lacking in free space: what a person's `evict` takes away."""
+        above_low = 0 if self.low_bytes is None else used_bytes - self.low_bytes
+        lacking_free = 0 if free_bytes is None else self.min_free_bytes - free_bytes
+        return max(0, above_low, lacking_free)

@@ -63,6 +63,13 @@ def test_shortfall(used: int, free: int, incoming: int, missing: int) -> None:
     assert MARKS.shortfall(used, free, incoming) == missing
 
 
+@pytest.mark.parametrize(
+    ("used", "free", "excess"), [(70, 15, 0), (71, 15, 1), (75, 12, 5), (71, 10, 5), (75, None, 5), (0, None, 0)]
+)
+def test_excess_is_what_a_person_may_ask_to_go(used: int, free: int | None, excess: int) -> None:
+    assert MARKS.excess(used, free) == excess
+
+
 def test_without_marks_only_the_file_system_counts() -> None:
     marks = Watermarks.unlimited()
     assert marks.pressure(10**15, 10, 10) == 0
@@ -70,6 +77,7 @@ def test_without_marks_only_the_file_system_counts() -> None:
     assert marks.shortfall(10**15, 10, 11) == 1
     assert marks.room(10**15, 10) == 10
     assert marks.room(10**15, None) is None
+    assert marks.excess(10**15, 0) == 0
     assert marks.shortfall(10**15, None, 10**15) == 0
     assert marks.pressure(10**15, None, 10**15) == 0
 
