@@ -104,7 +104,12 @@ def read_json(path: Path) -> dict[str, object] | None:
 def read_bytes(path: Path | str, limit: int, dir_fd: int | None = None) -> bytes:
     """What a regular file contains, links not followed; Usage if it is no such file or larger than `limit`."""
     # Non-blocking: a pipe that somebody put here must not stop us for ever.
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=dir_fd)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=dir_fd)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise Usage(f"{os.path.basename(path)} is a link") from None
     with os.fdopen(fd, "rb") as stream:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode) or info.st_size > limit:

@@ -9,6 +9,7 @@ Other clients write here, too: nothing of theirs is replaced but a ref, and noth
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 _ETAG = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
 _REF_BYTES = 256
 _KEPT = "blob-"
+_HOPELESS = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS})
 _TREE_BYTES = 256 << 20
 
 
@@ -41,10 +43,10 @@ class HubCache:
 
     def announce(self, manifest: Manifest, ref: Ref | None) -> None:
         """Let hub clients use a sealed snapshot: blobs, list of files, and the ref last. OSError if the ref fails."""
-        with _others("blobs", manifest):
+        with _optional("blobs", manifest):
             self._link_blobs(manifest)
         if manifest.have is not None:
-            with _others("trees", manifest):
+            with _optional("trees", manifest):
                 self._write_tree(manifest)
         if ref is not None and not ref.fixed:
             self._write_ref(manifest, ref)
@@ -91,7 +93,7 @@ class HubCache:
     def withdraw_refs(self, manifest: Manifest, trash: Trash) -> None:
         """Take away the hub's refs to a commit whose snapshot is about to go."""
         commit = manifest.revision.encode()
-        with _others("refs", manifest), self._opened(manifest, "refs") as refs:
+        with _in_the_way("refs", manifest), self._opened(manifest, "refs") as refs:
             for path, _ in [*walk.files(refs)]:
                 *parents, name = path.split("/")
                 kept = f"ref-{escape(path)[-200:]}"
@@ -113,7 +115,7 @@ class HubCache:
         """
         entries = {entry.etag: entry for entry in manifest.entries if entry.etag and _ETAG.fullmatch(entry.etag)}
         keep = set(needed)
-        with _others("blobs", manifest), self._opened(manifest, "blobs") as blobs, self._our_blobs() as ours:
+        with _in_the_way("blobs", manifest), self._opened(manifest, "blobs") as blobs, self._our_blobs() as ours:
             mine = {etag for etag, entry in entries.items() if _is_link(blobs, etag, ours, entry)}
             for etag in mine - keep - self._linked(manifest):
                 trash.take(blobs, etag, _KEPT + etag)
@@ -126,7 +128,7 @@ class HubCache:
     def withdraw_tree(self, manifest: Manifest, trash: Trash) -> None:
         """Take away the list of files if it is the one that we wrote."""
         data = tree_json(manifest)
-        with _others("trees", manifest), self._opened(manifest, "trees") as trees:
+        with _in_the_way("trees", manifest), self._opened(manifest, "trees") as trees:
             if data is not None and _content(trees, f"{manifest.revision}.json", _TREE_BYTES) == data:
                 trash.take(trees, f"{manifest.revision}.json", "tree.json")
 
@@ -175,14 +177,24 @@ def _tree_entry(etag: str, size: int) -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def _others(what: str, manifest: Manifest) -> Iterator[None]:
-    """What others put in the way here costs them a download, never us a snapshot."""
+def _optional(what: str, manifest: Manifest) -> Iterator[None]:
+    """What cannot be written here costs other clients a download, never us a snapshot."""
     try:
         yield
-    except FileNotFoundError:
-        return
     except OSError as error:
         log.warning("the hub cache cannot be kept", extra={"what": what, "id": manifest.id, "error": str(error)})
+
+
+@contextlib.contextmanager
+def _in_the_way(what: str, manifest: Manifest) -> Iterator[None]:
+    """What others made of these directories cannot be helped; any other error ends a removal, to be taken up again."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _HOPELESS:
+            raise
+        if error.errno != errno.ENOENT:
+            log.warning("the hub cache cannot be cleared", extra={"what": what, "id": manifest.id, "error": str(error)})
 
 
 def _try_link(blob: str, ours: int, etag: str, blobs: int) -> None:
@@ -202,5 +214,9 @@ def _is_link(directory: int, name: str, ours: int, entry: Entry) -> bool:
 def _content(directory: int, name: str, limit: int = _REF_BYTES) -> bytes | None:
     try:
         return read_bytes(name, limit, dir_fd=directory)
-    except (OSError, Usage):
+    except Usage:
+        return None
+    except OSError as error:
+        if error.errno not in _HOPELESS:
+            raise
         return None

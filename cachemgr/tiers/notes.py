@@ -17,6 +17,8 @@ from cachemgr.tiers.layout import Layout
 
 log = logging.getLogger(__name__)
 
+_UNREADABLE = "a note of a ref cannot be read"
+
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
@@ -58,22 +60,32 @@ class RefFiles:
 
     def all(self) -> list[Resolved]:
         """Every note that can be read."""
-        listed = names(self._layout.refs)
-        return [note for name in listed if name.endswith(".json") and (note := self._read(name)) is not None]
+        return [note for name in self._listed() if (note := self._read(name)) is not None]
 
     def forget(self, id: str) -> None:
-        """Remove every note that leads to a snapshot."""
-        for note in self.all():
-            if note.id == id:
-                remove_file(self._layout.refs / f"{note.ref.key}.json")
+        """Remove every note that leads to a snapshot; OSError if one cannot be read."""
+        for name in self._listed():
+            note = self._parse(name)
+            if note is not None and note.id == id:
+                remove_file(self._layout.refs / name)
         sync_directory(self._layout.refs)
+
+    def _listed(self) -> list[str]:
+        return [name for name in names(self._layout.refs) if name.endswith(".json")]
 
     def _read(self, name: str) -> Resolved | None:
         try:
+            return self._parse(name)
+        except OSError as error:
+            log.warning(_UNREADABLE, extra={"file": name, "error": str(error)})
+            return None
+
+    def _parse(self, name: str) -> Resolved | None:
+        try:
             raw = read_json(self._layout.refs / name)
             return None if raw is None else _resolved(raw, name)
-        except (CachemgrError, OSError) as error:
-            log.warning("a note of a ref cannot be read", extra={"file": name, "error": str(error)})
+        except CachemgrError as error:
+            log.warning(_UNREADABLE, extra={"file": name, "error": str(error)})
             return None
 
 

@@ -61,8 +61,9 @@ class PartFiles:
         try:
             if self._local:
                 fcntl.flock(_OPEN[path], fcntl.LOCK_EX)
-            os.ftruncate(_OPEN[path], size)
+            # First whose it is, then its size: a death in between leaves nothing that takes space.
             self.note(path, 0)
+            os.ftruncate(_OPEN[path], size)
         except BaseException:
             self.drop(path)
             raise

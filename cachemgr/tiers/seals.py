@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 _SUFFIX = ".json"
 _SAMPLE = 64
+_UNREADABLE = "a seal cannot be read: its snapshot counts as absent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,16 @@ class SealFiles:
         write_json(self._layout.seal(seal.manifest.id), seal.to_json(), self._layout.staging)
 
     def read(self, id: str) -> Seal | None:
-        """The seal of a snapshot; a damaged one is none, and said so in the log."""
+        """The seal of a snapshot; a damaged one is none, and said so in the log. OSError if it cannot be read."""
         return read_seal(self._layout.seal(id), id)
+
+    def peek(self, id: str) -> Seal | None:
+        """`read` for those who only look: what cannot be read right now is none."""
+        try:
+            return self.read(id)
+        except OSError as error:
+            log.warning(_UNREADABLE, extra={"id": id, "error": str(error)})
+            return None
 
     def remove(self, id: str) -> None:
         """Make a snapshot absent, durably."""
@@ -106,7 +115,7 @@ class SealFiles:
     def all(self) -> list[Seal]:
         """Every seal that can be read."""
         ids = [name.removesuffix(_SUFFIX) for name in names(self._layout.manifests) if name.endswith(_SUFFIX)]
-        return [seal for id in ids if (seal := self.read(id)) is not None]
+        return [seal for id in ids if (seal := self.peek(id)) is not None]
 
     def present(self, seal: Seal | None) -> Sealed | None:
         """What a seal speaks of, if its directory still looks like it; else None, and a line in the log.
@@ -144,7 +153,7 @@ def _is_file_of(root: int, entry: Entry) -> bool:
 
 
 def read_seal(path: Path, id: str | None) -> Seal | None:
-    """The seal in a file, if it is one (of this id); else None, and a line in the log."""
+    """The seal in a file, if it is one (of this id); else None, and a line in the log. OSError if it cannot be read."""
     try:
         raw = read_json(path)
         if raw is None:
@@ -152,10 +161,8 @@ def read_seal(path: Path, id: str | None) -> Seal | None:
         seal = Seal.from_json(raw)
         if id not in (None, seal.manifest.id):
             raise Usage(f"it is the seal of {seal.manifest.id}")
-    except (CachemgrError, OSError) as error:
-        log.warning(
-            "a seal cannot be read: its snapshot counts as absent", extra={"file": path.name, "error": str(error)}
-        )
+    except CachemgrError as error:
+        log.warning(_UNREADABLE, extra={"file": path.name, "error": str(error)})
         return None
     return seal
 

@@ -99,7 +99,7 @@ class SnapshotStore:
         return [sealed for seal in self._seals.all() if (sealed := self._seals.present(seal)) is not None]
 
     def _find(self, id: str) -> Sealed | None:
-        return self._seals.present(self._seals.read(id))
+        return self._seals.present(self._seals.peek(id))
 
     async def _right(self, manifest: Manifest, suspects: Mapping[str, Stamp]) -> dict[str, Stamp]:
         """Those of others' files whose bytes are what the manifest says."""

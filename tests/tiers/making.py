@@ -22,7 +22,7 @@ FILES = {
     "original/params.json": b"{}",
     "original/deep/tokenizer.model": b"tokens",
 }
-LARGE = frozenset({"model.safetensors"})
+LARGE = frozenset({"model.safetensors", "original/deep/tokenizer.model"})
 
 
 def sha256(data: bytes) -> Digest:
