@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from cachemgr.domain.digest import Digest
+from cachemgr.domain.errors import VerificationFailed
 from cachemgr.domain.manifest import Entry, Manifest
 from cachemgr.domain.ref import Ref
 from cachemgr.library.evict import Evictor
@@ -87,15 +88,23 @@ class Supply:
     async def _all(self, orders: Sequence[Order], onto: Sequence[Shelf]) -> dict[str, tuple[Digest, int]]:
         slots = asyncio.Semaphore(self._files_at_once)
         moved: dict[str, tuple[Digest, int]] = {}
+        wrong: list[VerificationFailed] = []
 
         async def one(order: Order) -> None:
             async with slots:
-                moved[order.entry.path] = await self._fetcher.ensure(order, onto)
-                order.progress.file_done()
+                try:
+                    moved[order.entry.path] = await self._fetcher.ensure(order, onto)
+                except VerificationFailed as error:
+                    # One file that is wrong says nothing of the others: they arrive, and the next pull has them.
+                    wrong.append(error)
+                else:
+                    order.progress.file_done()
 
         async with asyncio.TaskGroup() as group:
             for order in orders:
                 group.create_task(one(order), name=f"supply {order.entry.path}")
+        if wrong:
+            raise wrong[0]
         return moved
 
 
