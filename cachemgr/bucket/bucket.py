@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from cachemgr.bucket.checks import Check, encoded, probe, whole_headers
 from cachemgr.bucket.copying import copy_object
-from cachemgr.bucket.faults import ConditionFailed, StoreRefused
+from cachemgr.bucket.faults import ConditionFailed, StoreRefused, UploadGone
 from cachemgr.bucket.line import Line
-from cachemgr.bucket.multipart import Multipart
+from cachemgr.bucket.multipart import Multipart, abort_upload
 from cachemgr.bucket.prints import Prints
 from cachemgr.bucket.sender import Sender
-from cachemgr.bucket.stored import SHA256_METADATA, Stored, find
+from cachemgr.bucket.stored import SHA256_METADATA, Stored, find, tag
 from cachemgr.domain.errors import OriginUnavailable
 from cachemgr.moving.plane import DataPlane
 from cachemgr.moving.remote import Remote
@@ -40,9 +41,9 @@ class Bucket:
         """How an object is named to people."""
         return self._line.where(key)
 
-    async def keys(self, prefix: str, limit: int | None = None) -> list[str]:
-        """All keys that begin with `prefix`, or the first `limit` of them."""
-        found: list[str] = []
+    async def listed(self, prefix: str, limit: int | None = None) -> list[Stored]:
+        """All objects whose keys begin with `prefix`, or the first `limit` of them; no sha256 is known of them."""
+        found: list[Stored] = []
         token: str | None = None
         while True:
             more, following = await self._page(prefix, token)
@@ -53,7 +54,7 @@ class Bucket:
                 raise StoreRefused(f"{self.where(prefix)}: the store lists the same page for ever")
             token = following
 
-    async def _page(self, prefix: str, token: str | None) -> tuple[list[str], str | None]:
+    async def _page(self, prefix: str, token: str | None) -> tuple[list[Stored], str | None]:
         request: ListObjectsV2RequestTypeDef = {"Bucket": self._line.bucket, "Prefix": prefix}
         if token is not None:
             request["ContinuationToken"] = token
@@ -67,7 +68,8 @@ class Bucket:
 
         answer = await self._line.retry(ask)
         following = answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
-        return [item["Key"] for item in answer.get("Contents", []) if "Key" in item], following
+        items = [item for item in answer.get("Contents", []) if "Key" in item]
+        return [Stored(x["Key"], x.get("Size", -1), tag(x.get("ETag")), None) for x in items], following
 
     async def find(self, key: str) -> Stored | None:
         """What the store says about the object under this key, or None."""
@@ -128,8 +130,22 @@ class Bucket:
         """Delete an object, if it is there."""
         await self._line.ask(key, lambda client: client.delete_object(Bucket=self._line.bucket, Key=key))
 
+    async def abort_uploads(self, prefix: str) -> int:
+        """Abort every multipart upload to keys that begin with `prefix`; how many there were."""
+        answer = await self._line.ask(
+            prefix, lambda client: client.list_multipart_uploads(Bucket=self._line.bucket, Prefix=prefix)
+        )
+        found = [(upload["Key"], upload["UploadId"]) for upload in answer.get("Uploads", [])]
+        for key, upload_id in found:
+            with contextlib.suppress(UploadGone):
+                await abort_upload(self._line, key, upload_id)
+        return len(found)
+
     async def copy(self, source: Stored, target: str) -> Stored:
-        """Copy on the server's side, to a key that nobody else writes; raises StoreRefused if the store cannot."""
+        """Copy on the server's side, to a key that nobody else writes.
+
+        Raises StoreRefused if the store cannot, or if there is something else than `source` by now.
+        """
         return await copy_object(self._line, source, target)
 
     async def learn_check(self, key: str, data: bytes) -> Check:

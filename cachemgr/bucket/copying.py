@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cachemgr.aio.crowd import each
 from cachemgr.aio.lastly import lastly
-from cachemgr.bucket.faults import Unsupported
+from cachemgr.bucket.faults import StoreRefused, Unsupported
 from cachemgr.bucket.line import Line
-from cachemgr.bucket.multipart import ABORT_SECONDS
-from cachemgr.bucket.stored import SHA256_METADATA, Stored, find
+from cachemgr.bucket.multipart import ABORT_SECONDS, abort_upload
+from cachemgr.bucket.stored import SHA256_METADATA, Stored, find, tag
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.type_defs import CompletedPartTypeDef
@@ -20,23 +21,34 @@ AT_ONCE = 4
 
 
 async def copy_object(line: Line, source: Stored, target: str) -> Stored:
-    """Copy `source` to a key that nobody else writes and return what is there then.
+    """Copy an object, which must still be like `source`, to a key that nobody else writes; what is there then.
 
-    Raises StoreRefused (and what any request may) if the store cannot, or if the copy is not like its source.
+    Raises StoreRefused (and what any request may) if it is not, or if the store cannot.
     """
-    if source.size <= LARGEST_COPY:
-        await line.ask(
-            target,
-            lambda client: client.copy_object(
-                Bucket=line.bucket, Key=target, CopySource={"Bucket": line.bucket, "Key": source.key}
-            ),
-        )
-    else:
+    small = source.size <= LARGEST_COPY
+    if small:
+        etag = await _at_once(line, source, target)
+        if source.md5 is not None and etag == source.md5:  # one request, and it says that the bytes are the same
+            return Stored(target, source.size, etag, source.sha256)
+    found = await find(line, source.key)
+    if found is None or not found.is_like(source):
+        raise StoreRefused(f"{line.where(source.key)}: it is not what it was")
+    if not small:
         await _in_parts(line, source, target)
     copied = await find(line, target)
-    if copied is None or copied.size != source.size or copied.sha256 not in (None, source.sha256):
-        raise Unsupported(f"{line.where(target)}: the store's copy is not like its source")
+    if copied is None or not copied.is_like(replace(source, etag=None)):
+        raise StoreRefused(f"{line.where(target)}: the store's copy is not like its source")
     return copied
+
+
+async def _at_once(line: Line, source: Stored, target: str) -> str | None:
+    answer = await line.ask(
+        target,
+        lambda client: client.copy_object(
+            Bucket=line.bucket, Key=target, CopySource={"Bucket": line.bucket, "Key": source.key}
+        ),
+    )
+    return tag(answer.get("CopyObjectResult", {}).get("ETag"))
 
 
 async def _in_parts(line: Line, source: Stored, target: str) -> None:
@@ -75,8 +87,6 @@ async def _in_parts(line: Line, source: Stored, target: str) -> None:
             ),
         )
     except BaseException:
-        abort = line.ask(
-            target, lambda client: client.abort_multipart_upload(Bucket=line.bucket, Key=target, UploadId=upload_id)
-        )
+        abort = abort_upload(line, target, upload_id)
         await lastly(abort, "aborting a multipart copy", ABORT_SECONDS)
         raise

@@ -11,6 +11,7 @@ from cachemgr.aio.crowd import each
 from cachemgr.aio.lastly import lastly
 from cachemgr.bucket.checks import encoded, part_headers
 from cachemgr.bucket.faults import StoreRefused
+from cachemgr.bucket.line import Line
 from cachemgr.bucket.prints import Prints
 from cachemgr.bucket.sender import Sender
 from cachemgr.bucket.stored import SHA256_METADATA, Stored, find
@@ -40,7 +41,8 @@ class Multipart:
             parts = await each(numbered, lambda one: self._send(upload_id, *one), at_once)
             return await self._complete(upload_id, parts)
         except BaseException:
-            await lastly(self._abort(upload_id), "aborting a multipart upload", ABORT_SECONDS)
+            abort = abort_upload(self.sender.line, self.sender.key, upload_id)
+            await lastly(abort, "aborting a multipart upload", ABORT_SECONDS)
             raise
 
     async def _begin(self) -> str:
@@ -102,18 +104,17 @@ class Multipart:
             return stored.sha256 == self.prints.sha256
         return not sure or stored.etag == _composite([part["ETag"] for part in parts])
 
-    async def _abort(self, upload_id: str) -> None:
-        line, key = self.sender.line, self.sender.key
-        await line.ask(
-            key, lambda client: client.abort_multipart_upload(Bucket=line.bucket, Key=key, UploadId=upload_id)
-        )
-
     async def _sweep(self, keep: str | None) -> None:
         line, key = self.sender.line, self.sender.key
         answer = await line.ask(key, lambda client: client.list_multipart_uploads(Bucket=line.bucket, Prefix=key))
         for upload in answer.get("Uploads", []):
             if upload.get("Key") == key and upload.get("UploadId") not in (None, keep):
-                await self._abort(upload["UploadId"])
+                await abort_upload(line, key, upload["UploadId"])
+
+
+async def abort_upload(line: Line, key: str, upload_id: str) -> None:
+    """End an upload without a result; what was sent of it is deleted."""
+    await line.ask(key, lambda client: client.abort_multipart_upload(Bucket=line.bucket, Key=key, UploadId=upload_id))
 
 
 def _composite(etags: list[str]) -> str | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from cachemgr.bucket.line import Line
 from cachemgr.domain.errors import NotFound
 
 SHA256_METADATA = "cachemgr-sha256"
+
+_MD5 = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,16 @@ class Stored:
     size: int
     etag: str | None
     sha256: str | None
+
+    def is_like(self, other: Stored) -> bool:
+        """True if nothing that is known of both differs."""
+        same = self.sha256 is None or other.sha256 is None or self.sha256 == other.sha256
+        return same and self.size == other.size and (self.etag is None or other.etag is None or self.etag == other.etag)
+
+    @property
+    def md5(self) -> str | None:
+        """Its ETag where that can be the MD5 of its bytes: then it stays the same wherever the object is copied."""
+        return self.etag if self.etag is not None and _MD5.fullmatch(self.etag) else None
 
 
 async def find(line: Line, key: str) -> Stored | None:
