@@ -70,11 +70,10 @@ class Trash:
             return walk.look(here, kept)
 
     def empty(self) -> int:
-        """Delete everything here, the seal last; the bytes of the files that nothing else links."""
+        """Delete everything here, the seal last; the bytes of the snapshot's files that nothing else links."""
         with self.opened() as here:
-            freed = sum(
-                info.st_size for _, info in walk.files(here) if stat.S_ISREG(info.st_mode) and info.st_nlink == 1
-            )
+            last = [info for path, info in walk.files(here) if path.startswith(f"{SNAPSHOT}/") and info.st_nlink == 1]
+            freed = sum(info.st_size for info in last if stat.S_ISREG(info.st_mode))
             for kept in sorted(os.listdir(here), key=lambda kept: kept == SEAL):
                 walk.remove(here, kept)
         keep_spare(self._layout, self.path)
