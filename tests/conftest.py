@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests.loopwatch import LoopWatch
@@ -12,6 +13,12 @@ from tests.services.parts import LEFT_OUT
 
 SLOW_MARKERS = ("integration", "e2e")
 SLOW_SECONDS = 180
+
+# Time is judged per test, not per example: on a busy machine the hundredth one waits for a core, too.
+hypothesis.settings.register_profile(
+    "cachemgr", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("cachemgr")
 
 
 @pytest.fixture(scope="session")

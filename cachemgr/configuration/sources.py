@@ -97,7 +97,7 @@ def read_file(path: Path, known: Sequence[Key]) -> Layer:
         raise Usage(f"{path} does not exist", hint="check --config and CACHEMGR_CONFIG", file=str(path)) from None
     except OSError as exc:
         raise Usage(f"{path} cannot be read: {exc.strerror}", hint="check its permissions", file=str(path)) from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except (ValueError, RecursionError) as exc:  # TOMLDecodeError, UnicodeDecodeError, numbers and nests without end
         raise Usage(f"{path} is not TOML: {exc}", hint="strings stand in quotes", file=str(path)) from exc
     for key in _paths(values):
         if not _leads_somewhere(key, known):

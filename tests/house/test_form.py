@@ -139,7 +139,7 @@ def test_everything_public_says_its_contract() -> None:
 
 
 def test_what_is_ignored_has_its_reason() -> None:
-    marks = re.compile(r"#\s*(type:\s*ignore|noqa)(\[[\w, -]+\]|:\s*[A-Z0-9, ]+)?(?P<reason>\s*[#-]\s*\S.*)?")
+    marks = re.compile(r"#\s*(type:\s*ignore|noqa)(\[[\w, -]+\]|:\s*[A-Z0-9, ]+)?(?P<reason>\s*[#(-]\s*\S.*)?")
     found = []
     for path in FILES:
         for number, line in enumerate(path.read_text().splitlines(), start=1):
