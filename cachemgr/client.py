@@ -124,7 +124,7 @@ def path(ref: str, tier: str = "any") -> Located:
     A hit asks nobody. Raises NotFound when it is on no tier (or not on the one asked for), and other CacheErrors.
     """
     api = Api()
-    places = [place for place in _tiers(api.socket_path) if tier in ("any", place.name)]
+    places = [place for place in tiers(api.socket_path) if tier in ("any", place.name)]
     return _look(places, ref) or _located(_ask(api, ref, tier, 0.0, 0))
 
 
@@ -191,7 +191,9 @@ class Api:
                 sock.shutdown(socket.SHUT_RDWR)
 
 
-class _Tier(NamedTuple):
+class Tier(NamedTuple):
+    """A directory where models stay; `flock`: a shared lock there holds a model."""
+
     name: str
     root: str
     hub: str
@@ -202,14 +204,14 @@ class _Tier(NamedTuple):
 
 
 def _acquire(api: Api, ref: str, tier: str, deadline: float | None) -> tuple[Located, Callable[[], None]]:
-    fastest = [place for place in _tiers(api.socket_path) if tier in ("any", place.name)][:1]
+    fastest = [place for place in tiers(api.socket_path) if tier in ("any", place.name)][:1]
     found = _look(fastest, ref)  # only there: from a slower tier the daemon may still bring it to the fastest
     release = _flock(fastest, found, ref) if found is not None else None
     if found is None or release is None:
         answer = _ask(api, ref, tier, deadline, HOLD_SECONDS)
         found = _located(answer)
         lease = _Lease(Api(api.socket_path), ref, found, answer.get("hold"))
-        release = _flock(_tiers(api.socket_path), found, ref)
+        release = _flock(tiers(api.socket_path), found, ref)
         if release is None:
             threading.Thread(target=lease.renew, name="cachemgr-hold", daemon=True).start()
             return found, lease.release
@@ -262,7 +264,7 @@ class _Lease:
             self._api.call("DELETE", f"/v1/holds/{self._hold}", timeout=2.0) if self._hold else None
 
 
-def _flock(places: list[_Tier], found: Located, ref: str) -> Callable[[], None] | None:
+def _flock(places: list[Tier], found: Located, ref: str) -> Callable[[], None] | None:
     """Hold by a lock that ends with this process, then look at the seal: never the other way round."""
     for place in places:
         lock = _lock(place.own("holds", found.id)) if place.flock and place.name == found.tier else None
@@ -291,7 +293,7 @@ def _unlock(lock: int) -> None:
     os.close(lock)
 
 
-def _look(places: list[_Tier], ref: str) -> Located | None:
+def _look(places: list[Tier], ref: str) -> Located | None:
     """What the fastest of these tiers that knows `ref` says it is, where it lies fastest; counts as a use."""
     scheme, name, revision, below = _split(ref)
     key = "--".join([scheme, _escape(name), _escape(revision)])
@@ -308,7 +310,7 @@ def _look(places: list[_Tier], ref: str) -> Located | None:
     return None
 
 
-def _sealed(place: _Tier, id: str, below: str) -> bool:
+def _sealed(place: Tier, id: str, below: str) -> bool:
     with suppress(OSError):
         stat = os.stat(name := place.own("manifests", id + ".json"))
         return _covers(name, below, stat.st_ino, stat.st_mtime_ns, stat.st_size)
@@ -325,11 +327,8 @@ def _covers(name: str, below: str, *_same_file: int) -> bool:
 
 
 def _touch(name: str) -> None:
-    try:
-        os.utime(name)
-    except OSError:
-        with suppress(OSError):  # its first use; a tier that is read-only for us counts none
-            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    with suppress(OSError), open(name, "ab") as file:  # a tier that is read-only for us counts no uses
+        os.utime(file.fileno())
 
 
 def _read(name: str) -> Mapping[str, Json]:
@@ -341,11 +340,11 @@ def _read(name: str) -> Mapping[str, Json]:
     return value if isinstance(value, dict) else {}
 
 
-def _tiers(socket_path: str) -> list[_Tier]:
+def tiers(socket_path: str) -> list[Tier]:
     """The tiers' directories, fastest first, as the daemon wrote them beside its socket; none if it never did."""
     known = _read(os.path.join(os.path.dirname(socket_path), "client.json"))
     listed = known.get("tiers", ()) if known.get("version") == 1 else ()
-    return [_Tier(one["name"], one["root"], one["hub"], one["holds"] == "flock") for one in listed]
+    return [Tier(one["name"], one["root"], one["hub"], one["holds"] == "flock") for one in listed]
 
 
 def _split(ref: str) -> tuple[str, str, str, str]:

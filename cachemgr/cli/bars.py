@@ -6,6 +6,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
+from rich.table import Column
 from rich.text import Text
 
 from cachemgr.cli.follow import View
@@ -18,7 +19,7 @@ class _Cell(ProgressColumn):
     """A column of fixed width, so that nothing jumps while numbers change."""
 
     def __init__(self, name: str, columns: int) -> None:
-        super().__init__()
+        super().__init__(Column(width=columns, no_wrap=True))
         self._name = name
         self._columns = columns
 
@@ -31,7 +32,7 @@ def _cell(name: str, task: Task) -> str:
     if name == "ref":
         return printable(str(task.fields["ref"]))
     if name == "bytes":
-        return f"{size(task.completed)}/{size(task.total)}" if task.total else str(task.fields["state"])
+        return f"{size(task.completed)}/{size(task.total)}" if task.total else "starting"
     if name == "speed":
         return speed(task.speed) if task.speed else ""
     if name == "left":
@@ -56,6 +57,8 @@ class Bars:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for task in self._tasks.values():
+            self._progress.update(task, visible=False)  # or the last frame stays above what is said next
         self._progress.stop()
         for line in self._lines:
             note(line)
@@ -64,7 +67,6 @@ class Bars:
         """Move its bar."""
         fields = {
             "ref": short_ref(str(view["ref"])),
-            "state": view["state"],
             "files": view["files"],
             "done": view["files_done"],
         }

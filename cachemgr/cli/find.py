@@ -9,20 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
-from cachemgr.cli import address, output
+from cachemgr.cli import address, output, readiness
 from cachemgr.cli.exits import Failure
 from cachemgr.cli.filters import matching
 from cachemgr.cli.options import Config, Json, OneRef, OnTier, seconds
 from cachemgr.cli.session import Session, load, session
 from cachemgr.cli.text import ago, short_ref, size, table
-from cachemgr.client import Api, CacheError, DaemonAway, DeadlineExceeded, NotFound, Usage
+from cachemgr.client import Api, CacheError, DeadlineExceeded, NotFound, Usage
 from cachemgr.domain.ref import Ref
 
 path_app = typer.Typer(rich_markup_mode=None, add_completion=False)
 wait_app = typer.Typer(rich_markup_mode=None, add_completion=False)
 ls_app = typer.Typer(rich_markup_mode=None, add_completion=False)
-
-POLL_SECONDS = 0.5
 
 Hold = Annotated[str | None, typer.Option("--hold", metavar="TIME", help="Protect it from eviction for so long: 10m.")]
 Timeout = Annotated[str, typer.Option("--timeout", metavar="TIME", help="Give up (exit 6) after so long.")]
@@ -73,40 +71,36 @@ def _with_sizes(talk: Session, answer: dict[str, Any], spent: float) -> dict[str
 def wait(refs: SomeRefs = None, *, timeout: Timeout = "5m", as_json: Json = False, config: Config = None) -> int:
     """Wait until the daemon is there and the configured models are ready; exit 6 if that takes too long.
 
-    With REFs: only until these are. A model that fails gives its own exit code.
+    With REFs: only until these are. What waiting cannot heal ends it at once, with its own exit code.
     """
-    settings = load(config)
+    api = Api(str(load(config).api.socket))
     wanted = {str(Ref.parse(ref)) for ref in refs or ()}
-    limit = seconds(timeout, "--timeout") or 0.0
-    api, ends = Api(str(settings.api.socket)), time.monotonic() + limit
+    ends = time.monotonic() + (seconds(timeout, "--timeout") or 0.0)
     while True:
-        states = _states(api, wanted)
-        failed = [state for state in states or () if state["state"] == "failed"]
-        if states is not None and (failed or all(state["state"] == "ready" for state in states)):
-            output.result(states, [f"{state['ref']} {state['state']}" for state in states], as_json and not failed)
-            return output.fail(Failure.told(failed[0]["error"]), as_json) if failed else 0
+        listed = readiness.states(api)
+        if listed is not None:
+            listed = _wanted(listed, wanted)
+            if readiness.ready(listed):
+                output.result(listed, [f"{state['ref']} is ready on the {state['tier']}" for state in listed], as_json)
+                return 0
+            if failed := readiness.hopeless(listed):
+                return output.fail(Failure.told(failed["error"]), as_json)
         if time.monotonic() >= ends:
-            raise _too_late(states, timeout, api.socket_path)
-        time.sleep(POLL_SECONDS)
+            raise _too_late(listed, timeout, api.socket_path)
+        time.sleep(readiness.POLL_SECONDS)
 
 
-def _states(api: Api, wanted: set[str]) -> list[dict[str, Any]] | None:  # Any: ModelStates as JSON
-    """How far the models are; None while no daemon answers. Raises NotFound for a ref that is not configured."""
-    try:
-        states = api.call("GET", "/v1/status")["models"]
-    except (DaemonAway, DeadlineExceeded):
-        return None
-    known = {state["ref"] for state in states}
-    if unknown := sorted(wanted - known):
+def _wanted(listed: Sequence[readiness.State], wanted: set[str]) -> list[readiness.State]:
+    if unknown := sorted(wanted - {state["ref"] for state in listed}):
         raise NotFound(f"{unknown[0]} is not among the daemon's models", "name it in `models`, or `cachemgr pull` it")
-    return [state for state in states if not wanted or state["ref"] in wanted]
+    return [state for state in listed if not wanted or state["ref"] in wanted]
 
 
-def _too_late(states: Sequence[dict[str, Any]] | None, timeout: str, where: str) -> CacheError:  # Any: as above
-    if states is None:
+def _too_late(listed: Sequence[readiness.State] | None, timeout: str, where: str) -> CacheError:
+    if listed is None:
         return DeadlineExceeded(f"no daemon answered on {where} within {timeout}", "start it: `cachemgr serve`")
-    late = [f"{state['ref']} is {state['state']}" for state in states if state["state"] != "ready"]
-    return DeadlineExceeded(f"after {timeout} {'; '.join(late)}", "`cachemgr status` shows how far it is")
+    hint = "`cachemgr status` shows how far it is; --timeout waits longer"
+    return DeadlineExceeded(f"not ready after {timeout}: {readiness.standing(listed)}", hint)
 
 
 @ls_app.command("ls")

@@ -1,6 +1,8 @@
-"""`serve` and `run`: the daemon itself, and a command that reads verified models."""
+"""`serve`: the daemon itself, in the foreground."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import typer
 
@@ -8,8 +10,14 @@ from cachemgr import log
 from cachemgr.cli.options import Config
 from cachemgr.cli.session import load
 from cachemgr.daemon import serve_until_signalled
+from cachemgr.running import run_command
 
 serve_app = typer.Typer(rich_markup_mode=None, add_completion=False)
+run_app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+_Argv = Annotated[list[str], typer.Argument(metavar="-- CMD [ARG...]", help="The program, as you would start it.")]
+_NoWait = Annotated[bool, typer.Option("--no-wait", help="Start CMD at once, with its own environment.")]
+_Online = Annotated[bool, typer.Option("--online", help="Let CMD's hub library ask the hub, too.")]
 
 
 @serve_app.command("serve")
@@ -21,3 +29,15 @@ def serve(*, config: Config = None) -> None:
     settings = load(config)
     log.configure(settings.log.level, settings.log.format, settings.secrets())
     serve_until_signalled(settings)
+
+
+@run_app.command("run", context_settings={"ignore_unknown_options": True})
+def run(argv: _Argv, *, no_wait: _NoWait = False, online: _Online = False, config: Config = None) -> int:
+    """Wait for the configured models, run CMD on the verified copies, exit with its exit code.
+
+    CMD's hub library is pointed at the fastest tier that has all models, which stay there until CMD ends. If they are
+    not ready within run.wait_timeout, CMD starts with its own environment, and one log line says so.
+    """
+    settings = load(config)
+    log.configure(settings.log.level, settings.log.format, settings.secrets())
+    return run_command(settings, argv, wait=not no_wait, online=online)

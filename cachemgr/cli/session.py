@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from cachemgr.client import Api, Unauthorized
 from cachemgr.settings import Settings
 
 _PROBE_SECONDS = 5.0
+_PREFIX = "cachemgr-"
 _NOBODY = frozenset({errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR})
 
 
@@ -45,7 +48,8 @@ def session(settings: Settings) -> Iterator[Session]:
     from cachemgr.daemon import Background  # noqa: PLC0415 - takes half a second, and where a daemon runs nobody needs it
 
     _hush(settings)
-    with tempfile.TemporaryDirectory(prefix="cachemgr-", dir=_short_directory()) as directory:
+    _clear_killed(_short_directory())
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=_short_directory()) as directory:
         private = Path(directory) / "s"
         with Background(_private(settings, private)):
             yield Session(Api(str(private)), own=True)
@@ -79,6 +83,16 @@ def _hush(settings: Settings) -> None:
         logging.getLogger("cachemgr").propagate = False
 
 
-def _short_directory() -> str | None:
+def _short_directory() -> Path:
     # A socket's path has 107 bytes at most, and TMPDIR may be long.
-    return None if len(tempfile.gettempdir()) < 60 else "/tmp"
+    usual = Path(tempfile.gettempdir())
+    return usual if len(os.fsencode(usual)) < 60 else Path("/tmp")
+
+
+def _clear_killed(below: Path) -> None:
+    """Remove what commands left that were killed: nobody holds the lock of their socket any more."""
+    for lock in below.glob(f"{_PREFIX}*/s.lock"):
+        with suppress(OSError), lock.open("r") as held:  # another user's, or gone meanwhile
+            if lock.parent.stat().st_uid == os.geteuid():
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock.parent)

@@ -13,10 +13,12 @@ from cachemgr.cli.exits import Failure
 
 def tell(error: BaseException, as_json: bool) -> int:
     """Tell an error; return the exit code. An error that nobody foresaw is raised again in a debugging session."""
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
         # Whoever read has left: nothing more can be said, not even when the interpreter flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return _interrupted(as_json)
     if isinstance(error, typer.TyperException):

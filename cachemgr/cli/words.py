@@ -52,5 +52,6 @@ def summary(view: View) -> str:
     text = f"{size(total)} in {counted(files or 0, 'file')}"
     if total and moved == 0:
         return f"{text}, was here already"
-    reused = f", {size(result['reused_bytes'])} of it was here already" if result.get("reused_bytes") else ""
+    here = int(result.get("reused_bytes", 0))
+    reused = f", {size(here)} of it was here already" if here * 100 > (total or 0) else ""
     return f"{text}{reused}, {duration(seconds)}, {speed(moved / max(seconds, 0.001))}"
