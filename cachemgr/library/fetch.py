@@ -52,34 +52,38 @@ class Fetcher:
         self._shelves = shelves
         self._plane = plane
         self._metrics = metrics
-        self._flights: SingleFlight[str, None] = SingleFlight()
+        self._flights: SingleFlight[str, Digest | None] = SingleFlight()
 
     async def ensure(self, order: Order, onto: Sequence[Shelf]) -> tuple[Digest, int]:
         """Make the file a blob on each of these shelves; return its sha256 and the bytes fetched for this caller.
 
         Raises VerificationFailed, NoSpace, TierUnavailable and what the origin raises.
         """
-        fetched = 0
+        fetched, entry = 0, order.entry
 
-        async def fly() -> None:
+        async def fly() -> Digest | None:
             nonlocal fetched
             # The second look: it may have landed between the caller's look and this flight.
-            lacking = [shelf for shelf in onto if await shelf.locate(order.entry, order.key) is None]
-            fetched += await self._move(order, lacking) if lacking else 0
+            lacking = [shelf for shelf in onto if await shelf.locate(entry, order.key) is None]
+            if not lacking:
+                return None
+            digest, moved_bytes = await self._move(order, lacking)
+            fetched += moved_bytes
+            return digest
 
         while True:
-            found = [await shelf.locate(order.entry, order.key) for shelf in onto]
+            found = [await shelf.locate(entry, order.key) for shelf in onto]
             if found[0] is not None and all(found):
                 return found[0], fetched
-            await self._flights.do(order.key, fly)
+            # From now on it is looked for by what it turned out to be: a note of that may be missing.
+            if (digest := await self._flights.do(order.key, fly)) is not None:
+                entry = replace(entry, digest=digest)
 
-    async def _move(self, order: Order, lacking: Sequence[Shelf]) -> int:
+    async def _move(self, order: Order, lacking: Sequence[Shelf]) -> tuple[Digest, int]:
         if (source := await self._nearest(order, lacking)) is not None:
-            await self._copy(order, source, lacking)
-            return 0
-        together = one_pass(lacking)
-        await self._fetch(order, together)
-        return order.entry.size  # a shelf that was left out finds the bytes on the next look
+            return await self._copy(order, source, lacking), 0
+        # A shelf that is left out finds the bytes on the next look.
+        return await self._fetch(order, one_pass(lacking)), order.entry.size
 
     async def _nearest(self, order: Order, lacking: Sequence[Shelf]) -> _Copy | None:
         for shelf in self._shelves:
@@ -91,7 +95,7 @@ class Fetcher:
                 return _Copy(shelf, shelf.blobs.path(digest), digest)
         return None
 
-    async def _copy(self, order: Order, source: _Copy, onto: Sequence[Shelf]) -> None:
+    async def _copy(self, order: Order, source: _Copy, onto: Sequence[Shelf]) -> Digest:
         entry = replace(order.entry, digest=source.digest)
 
         async def copy(parts: Sequence[Part], progress: Callable[[int], None]) -> Seen:
@@ -99,7 +103,7 @@ class Fetcher:
             return await self._plane.copy(source.path, targets, size=entry.size, git_sha1=False, progress=progress)
 
         try:
-            await self._deliver(replace(order, entry=entry), onto, source.shelf.name, copy)
+            return await self._deliver(order, entry, onto, source.shelf.name, copy)
         except VerificationFailed as error:
             await self._judge(source, entry, error)
             raise
@@ -111,7 +115,7 @@ class Fetcher:
         if seen.differs_from(entry.size, entry.digest):
             await source.shelf.condemn(entry.digest, error.detail)
 
-    async def _fetch(self, order: Order, onto: Sequence[Shelf]) -> None:
+    async def _fetch(self, order: Order, onto: Sequence[Shelf]) -> Digest:
         remote = order.origin.remote(order.manifest, order.entry)
 
         async def fetch(parts: Sequence[Part], progress: Callable[[int], None]) -> Seen:
@@ -129,14 +133,14 @@ class Fetcher:
             )
 
         try:
-            await self._deliver(order, onto, "origin", fetch)
+            return await self._deliver(order, order.entry, onto, "origin", fetch)
         except ResumeMismatch:
             # What was there from before the restart may be to blame: one fresh fetch of the whole file decides.
             order.progress.moved(-order.entry.size)
-            await self._deliver(order, onto, "origin", fetch)
+            return await self._deliver(order, order.entry, onto, "origin", fetch)
 
-    async def _deliver(self, order: Order, onto: Sequence[Shelf], whence: str, move: Move) -> None:
-        entry, key = order.entry, order.key
+    async def _deliver(self, order: Order, entry: Entry, onto: Sequence[Shelf], whence: str, move: Move) -> Digest:
+        """`entry` may know more than the order: the sha256 that a copy has. The key stays that of the order."""
         counters = [self._metrics.moved_bytes.labels(f"{whence}_to_{shelf.name}") for shelf in onto]
 
         def moved(delta: int) -> None:
@@ -146,16 +150,18 @@ class Fetcher:
 
         try:
             async with AsyncExitStack() as stack:
-                parts = []
+                parts, allocations = [], []
                 for shelf in onto:
                     with shelf.translated(entry.size):
-                        parts.append(await stack.enter_async_context(shelf.blobs.part(key, entry.size)))
+                        parts.append(await stack.enter_async_context(shelf.blobs.part(order.key, entry.size)))
+                    allocations.append(stack.enter_context(order.room[shelf.name].allocated(entry.size)))
                 with onto[0].translated(entry.size):
                     seen = await move(parts, moved)
-                for shelf, part in zip(onto, parts, strict=True):
+                for shelf, part, allocation in zip(onto, parts, allocations, strict=True):
                     with shelf.translated(entry.size):
                         await part.publish(entry, seen)
-                    order.room[shelf.name].commit(entry.size)
+                    allocation.commit()
+                return Digest.sha256(seen.sha256)
         except VerificationFailed:
             stage = "pull" if whence == "origin" else "promote"
             self._metrics.verification_failures.labels(stage).inc()

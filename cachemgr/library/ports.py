@@ -196,6 +196,16 @@ class Holds(Protocol):
     async def held(self) -> frozenset[str]: ...
 
 
+class Allocation(Protocol):
+    """A file of a reservation that is on disk; it is gone again for whoever leaves without `commit`."""
+
+    def __enter__(self) -> Allocation: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def commit(self) -> None: ...
+
+
 class Reservation(Protocol):
     """Bytes promised to one write."""
 
@@ -203,9 +213,9 @@ class Reservation(Protocol):
 
     def __exit__(self, *exc: object) -> None: ...
 
-    def allocated(self, n: int) -> None: ...
-
-    def commit(self, n: int) -> None: ...
+    def allocated(self, n: int) -> Allocation:
+        """A file of so many of these bytes is on disk from now on."""
+        ...
 
 
 class Space(Protocol):

@@ -87,7 +87,7 @@ class Part:
     def _publish(self, entry: Entry, seen: Seen) -> None:
         self._desk.blobs.publish(self.target.path, Digest.sha256(seen.sha256), seen.size)
         with _not_worth_failing("what a key stands for could not be noted"):
-            if entry.digest.algorithm != "sha256":
+            if self._key != seen.sha256:
                 self._desk.parts.remember(self._key, seen.sha256)
             self._desk.parts.drop_leftovers(self._key)
 
