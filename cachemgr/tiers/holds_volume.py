@@ -16,18 +16,19 @@ from cachemgr.tiers.owner import Owner
 
 log = logging.getLogger(__name__)
 
-SETTLE_SECONDS = 1.0
-"""How long a remover waits before it looks: more than twice what a new file takes to be seen by another host."""
+SETTLE_SECONDS = 1.5
+"""More than twice what a new file, and longer than a removed one, takes to be known on another host."""
 
 
 class FileHolds:
     """`holds/<id>/<owner>-<nonce>` per reader, `removing/<id>/<owner>-<nonce>` per remover.
 
-    A reader writes its file and then looks for removers and at the seal; a remover writes its file, waits, and then
-    looks for readers and other removers. Whoever comes second sees the first, and two that come together both give
-    way. A file whose process has certainly ended counts for nothing; what is uncertain counts as alive. Every name is
-    used once, so that clearing away a dead one cannot hit a living one. The directories stay: another host may have
-    remembered which one a name leads to. Errors of the file system are TierUnavailable.
+    A reader writes its file and then looks for removers and at the seal; a remover writes its file, waits, looks for
+    readers and other removers, removes, and lets its file stay until every host knows that the seal is gone. Whoever
+    comes second sees the first, and two removers that come together both give way. A file whose process has certainly
+    ended counts for nothing; what is uncertain counts as alive. Every name is used once, so that clearing away a dead
+    one cannot hit a living one. The directories stay: another host may have remembered which one a name leads to.
+    Errors of the file system are TierUnavailable.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class FileHolds:
         self._patience_seconds = patience_seconds
         self._mine: set[Path] = set()
         self._ended: set[Path] = set()
+        self._lingering: set[Path] = set()
         self._clearing: asyncio.Task[None] | None = None
 
     async def take(self, id: str) -> Hold:
@@ -72,17 +74,23 @@ class FileHolds:
             yield False
             return
         self._mine.add(path)
+        alone = False
         try:
             with told(id):
                 await self._pool.run(_create, path)
                 await asyncio.sleep(self._settle_seconds)
-                alone = await self._pool.run(self._is_alone, id, path)
+                served = frozenset(mark.name for mark in self._lingering | self._ended)
+                alone = await self._pool.run(self._is_alone, id, path, served)
             if not alone:
                 self._ended.add(path)  # before the caller goes on: readers must not wait for it
                 await self._clear()
             yield alone
         finally:
-            self._end(path)
+            if alone:
+                self._lingering.add(path)
+                asyncio.get_running_loop().call_later(self._settle_seconds, self._end, path)
+            else:
+                self._end(path)
 
     async def held(self) -> frozenset[str]:
         """The ids that some process, on any host and this one included, holds as far as anybody can tell."""
@@ -91,14 +99,16 @@ class FileHolds:
 
     async def close(self) -> None:
         """Give everything back that this object still has; before the pool is closed, and on a volume that answers."""
+        if self._lingering:
+            await asyncio.sleep(self._settle_seconds)
         self._ended |= self._mine
         await self._clear()
 
-    def _is_alone(self, id: str, mine: Path) -> bool:
+    def _is_alone(self, id: str, mine: Path, served: frozenset[str]) -> bool:
         # Made here and not only looked for: a client may remember for a while that a name was not there.
         directory = hold_path(self._holds, id)
         directory.mkdir(exist_ok=True)
-        return not _living(directory) and _living(mine.parent) <= {mine.name}
+        return not _living(directory) and _living(mine.parent) - served == {mine.name}
 
     def _held(self) -> frozenset[str]:
         return frozenset(name for name in _names(self._holds) if _living(self._holds / name))
@@ -106,6 +116,7 @@ class FileHolds:
     def _end(self, path: Path) -> None:
         """The file has served. It goes off the event loop, which a hung volume must not stop."""
         self._ended.add(path)
+        self._lingering.discard(path)
         if self._clearing is None or self._clearing.done():
             self._clearing = asyncio.get_running_loop().create_task(self._clear(), name="ended holds")
 

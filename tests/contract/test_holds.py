@@ -19,31 +19,10 @@ from cachemgr.domain.errors import Held, TierUnavailable, Usage
 from cachemgr.tiers.holds import FlockHolds, Hold
 from cachemgr.tiers.holds_volume import FileHolds
 from cachemgr.tiers.layout import Layout
+from tests.tiers import holding
 
 ID = "hf--acme--m20--0123456789012345678901234567890123456789"
 OTHER = "hf--acme--m21--0123456789012345678901234567890123456789"
-
-_CHILD = """
-import asyncio, sys
-from pathlib import Path
-from cachemgr.aio.iopool import IoPool
-from cachemgr.tiers.holds import FlockHolds
-from cachemgr.tiers.holds_volume import FileHolds
-from cachemgr.tiers.layout import Layout
-
-async def main(kind, root, act, id):
-    layout, pool = Layout(Path(root)), IoPool(2, "child")
-    holds = FlockHolds(layout, pool) if kind == "flock" else FileHolds(layout, pool, settle_seconds=0.02)
-    if act == "take":
-        hold = await holds.take(id)
-        print("ready", flush=True)
-        await asyncio.sleep(600)
-    async with holds.exclusive(id) as alone:
-        print("ready" if alone else "held", flush=True)
-        await asyncio.sleep(600)
-
-asyncio.run(main(*sys.argv[1:]))
-"""
 
 
 class Holds(Protocol):
@@ -94,11 +73,11 @@ async def elsewhere(kind: str, layout: Layout) -> AsyncIterator[Callable[[str, s
 
     async def start(act: str, id: str) -> Process:
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _CHILD, kind, str(layout.root), act, id, stdout=PIPE
+            sys.executable, holding.__file__, act, kind, str(layout.root), id, stdin=PIPE, stdout=PIPE
         )
         children.append(child)
         assert child.stdout is not None
-        assert await child.stdout.readline() == b"ready\n"
+        assert await child.stdout.readline() == b"alone\n"
         return child
 
     yield start

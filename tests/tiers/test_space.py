@@ -181,6 +181,8 @@ async def test_partial_files_keep_the_room_that_they_will_take(root: Path, pool:
     part = Layout(root).parts / "key.1"
     part.touch()
     os.truncate(part, size)
+    if part.stat().st_blocks * 512 >= size:
+        pytest.skip("this file system says that a file without data has all its blocks")
     with space.reserve(size, 0) as reservation, reservation.allocated(size):
         await space.refresh()
         # Others use this file system, too; what matters is that the half is not taken twice, and not forgotten.
