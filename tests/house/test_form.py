@@ -149,10 +149,13 @@ def test_what_is_ignored_has_its_reason() -> None:
     marks = re.compile(r"#\s*(type:\s*ignore|noqa)(\[[\w, -]+\]|:\s*[A-Z0-9, ]+)?(?P<reason>\s*[#(-]\s*\S.*)?")
     found = []
     for path in FILES:
+        explained = False
         for number, line in enumerate(path.read_text().splitlines(), start=1):
             mark = marks.search(line)
-            if mark and not (mark[2] and mark["reason"]) and path != Path(__file__):
+            # On its line, or on the one above it and others of its kind.
+            if mark and not (mark[2] and (mark["reason"] or explained)) and path != Path(__file__):
                 found.append(f"{path.relative_to(ROOT)}:{number} {line.strip()}")
+            explained = line.strip().startswith("#") or (explained and mark is not None)
     assert found == []
 
 
