@@ -18,6 +18,8 @@ from cachemgr.moving.stop import Stop
 CELL = 1 << 20
 """How much is read at a time."""
 
+_WRITERS = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Copy:
@@ -81,7 +83,7 @@ class Copy:
 
 
 class _Writer:
-    """A helper that writes cells in the order in which they come."""
+    """Helpers that write cells while the next ones are read and hashed."""
 
     def __init__(self, gear: Gear, sinks: Sinks, cells: list[memoryview]) -> None:
         self._sinks = sinks
@@ -90,7 +92,7 @@ class _Writer:
         self._fault: BaseException | None = None
         for cell in cells:
             self._free.put(cell)
-        self._helper: Future[None] = gear.crew.help(self._work)
+        self._helpers: list[Future[None]] = [gear.crew.help(self._work) for _ in range(_WRITERS)]
 
     def free_cell(self) -> memoryview:
         """Wait for a cell to read into; raises what the writing raised."""
@@ -104,9 +106,11 @@ class _Writer:
         self._full.put((cell, data, offset))
 
     def end(self) -> None:
-        """Wait until all is written and the thread is done; raises what the writing raised."""
-        self._full.put(None)
-        self._helper.result()
+        """Wait until all is written and the helpers are done; raises what the writing raised."""
+        for _ in self._helpers:
+            self._full.put(None)
+        for helper in self._helpers:
+            helper.result()
         if self._fault is not None:
             raise self._fault
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import threading
 from collections.abc import Iterator, Sequence
 
 from cachemgr.moving.system import O_DIRECT, allocate, start_writeback
@@ -27,6 +28,8 @@ class Sink:
         self._target = target
         self._size = size
         self._fds: list[int] = []
+        # File systems let one thread at a time write through the page cache, and the others spin.
+        self._one_writer = threading.Lock()
         self._direct: int | None = None
         self._buffered = self._open(0)
         try:
@@ -74,8 +77,9 @@ class Sink:
 
     def _write_buffered(self, data: memoryview, offset: int) -> None:
         done = 0
-        while done < len(data):
-            done += os.pwrite(self._buffered, data[done : done + _SLICE], offset + done)
+        with self._one_writer:
+            while done < len(data):
+                done += os.pwrite(self._buffered, data[done : done + _SLICE], offset + done)
         before, after = offset // _WRITEBACK, (offset + done) // _WRITEBACK
         if after > before:
             start_writeback(self._buffered, before * _WRITEBACK, (after - before) * _WRITEBACK)
