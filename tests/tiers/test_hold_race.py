@@ -18,8 +18,11 @@ from tests.tiers import hold_race
 READERS = 2
 
 
-def race(root: Path, kind: str, rounds: int) -> Counter[str]:
-    """Let readers and one remover run against each other as processes; the sum of what they tell."""
+def race(root: Path, kind: str, rounds: int, removers_root: Path | None = None) -> Counter[str]:
+    """Let readers and one remover run against each other as processes; the sum of what they tell.
+
+    `removers_root`: the same directory as the remover's host sees it.
+    """
     layout = Layout(root)
     for directory in layout.directories:
         directory.mkdir(exist_ok=True)
@@ -27,7 +30,7 @@ def race(root: Path, kind: str, rounds: int) -> Counter[str]:
         hold_race.seal(layout, id)
     command = [sys.executable, hold_race.__file__]
     each = str(rounds // READERS)
-    roles = [["remove", kind, str(root), "0"], *([["read", kind, str(root), each]] * READERS)]
+    roles = [["remove", kind, str(removers_root or root), "0"], *([["read", kind, str(root), each]] * READERS)]
     told: Counter[str] = Counter()
     with ExitStack() as stack:
         remover, *readers = [stack.enter_context(subprocess.Popen([*command, *role], stdout=PIPE)) for role in roles]
