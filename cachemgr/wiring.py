@@ -9,15 +9,20 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 
 from cachemgr import __version__
 from cachemgr.aio.iopool import IoPool
 from cachemgr.api.admin import AdminServer
 from cachemgr.api.routes import Routes
 from cachemgr.api.server import ApiServer
+from cachemgr.bucket.access import Access
+from cachemgr.bucket.buckets import Buckets
+from cachemgr.checkpoints.service import Checkpoints
 from cachemgr.domain.marks import Watermarks
 from cachemgr.domain.ref import Ref
 from cachemgr.library.acquire import Acquirer
@@ -61,6 +66,16 @@ class Floor:
 
 
 @dataclass(frozen=True, slots=True)
+class Base:
+    """What rooms on every floor use."""
+
+    pool: IoPool
+    plane: DataPlane
+    metrics: Metrics
+    checkpoints: Checkpoints
+
+
+@dataclass(frozen=True, slots=True)
 class House:
     """What the daemon starts, looks after and stops."""
 
@@ -86,8 +101,12 @@ async def open_house(settings: Settings, tasks: asyncio.TaskGroup) -> AsyncItera
         stack.callback(pool.close)
         plane = DataPlane(settings.transfers.connections)
         stack.callback(plane.close)
+        buckets = Buckets(partial(_access, settings), plane, pool)
+        stack.push_async_callback(buckets.close)
+        metrics = Metrics(CollectorRegistry())
         floors = await _floors(settings, plane, pool, stack)
-        yield _furnished(settings, tasks, pool, plane, floors)
+        checkpoints = Checkpoints(buckets, plane, pool, metrics, settings.transfers.files)
+        yield _furnished(settings, tasks, Base(pool, plane, metrics, checkpoints), floors)
 
 
 async def _floors(settings: Settings, plane: DataPlane, pool: IoPool, stack: AsyncExitStack) -> list[Floor]:
@@ -152,37 +171,65 @@ def _volume_marks(settings: Settings) -> Watermarks:
     return Watermarks.unlimited() if marks is None else Watermarks(*marks, 0)
 
 
-def _furnished(
-    settings: Settings, tasks: asyncio.TaskGroup, pool: IoPool, plane: DataPlane, floors: Sequence[Floor]
-) -> House:
-    metrics = Metrics(CollectorRegistry())
+def _furnished(settings: Settings, tasks: asyncio.TaskGroup, base: Base, floors: Sequence[Floor]) -> House:
+    metrics, plane, files_at_once = base.metrics, base.plane, settings.transfers.files
     shelves = [floor.shelf for floor in floors]
     transfers, holding = Transfers(tasks, metrics), Holding()
-    token = settings.hub.token.get_secret_value() if settings.hub.token else None
-    resolver = Resolver({"hf": HubOrigin(settings.hub.endpoint, token, os.environ)}, shelves)
-    evictor = Evictor(metrics)
-    supply = Supply(Fetcher(shelves, plane, metrics), evictor, settings.transfers.files)
-    puller = Puller(shelves, resolver, supply)
-    refs = [Ref.parse(text) for text in settings.models]
-    wanted = Wanted(refs, puller, transfers, shelves[0].space.marks.high_bytes)
+    origin = HubOrigin(settings.hub.endpoint, _secret(settings.hub.token), os.environ)
+    resolver, evictor = Resolver({origin.scheme: origin}, shelves), Evictor(metrics)
+    puller = Puller(shelves, resolver, Supply(Fetcher(shelves, plane, metrics), evictor, files_at_once))
+    wanted = Wanted([Ref.parse(text) for text in settings.models], puller, transfers, shelves[0].space.marks.high_bytes)
     acquirer = Acquirer(shelves, resolver, puller, transfers, holding, metrics)
-    kinds = {floor.tier.name: floor.kind for floor in floors}
     identity = Identity(__version__, os.environ.get("RUNPOD_POD_ID") or socket.gethostname(), time.time())
+    kinds = {floor.tier.name: floor.kind for floor in floors}
     overview = Overview(identity, shelves, kinds, wanted, transfers, holding)
     routes = Routes(
         models=Models(shelves, resolver, acquirer, evictor, holding),
-        movers=Movers(puller, Integrity(shelves, resolver, plane, metrics, settings.transfers.files)),
-        checkpoints=None,  # type: ignore[arg-type]
+        movers=Movers(puller, Integrity(shelves, resolver, plane, metrics, files_at_once)),
+        checkpoints=base.checkpoints,
         overview=overview,
         transfers=transfers,
         version=__version__,
     )
-    token = settings.api.token.get_secret_value() if settings.api.token else None
-    listen = str(settings.api.listen) if settings.api.listen else None
-    api = ApiServer(routes.table, pool, settings.api.socket, listen, token)
-    admin = AdminServer(overview, metrics.registry, pool, str(settings.admin.listen)) if settings.admin.listen else None
     _read_memory(metrics, shelves, wanted, holding)
-    return House(identity.worker, floors, pool, holding, wanted, transfers, metrics, api, admin)
+    return House(
+        worker=identity.worker,
+        floors=floors,
+        pool=base.pool,
+        holding=holding,
+        wanted=wanted,
+        transfers=transfers,
+        metrics=metrics,
+        api=_api(settings, routes, base.pool),
+        admin=_admin(settings, overview, metrics, base.pool),
+    )
+
+
+def _api(settings: Settings, routes: Routes, pool: IoPool) -> ApiServer:
+    listen = str(settings.api.listen) if settings.api.listen else None
+    return ApiServer(routes.table, pool, settings.api.socket, listen, _secret(settings.api.token))
+
+
+def _admin(settings: Settings, overview: Overview, metrics: Metrics, pool: IoPool) -> AdminServer | None:
+    if settings.admin.listen is None:
+        return None
+    return AdminServer(overview, metrics.registry, pool, str(settings.admin.listen))
+
+
+def _access(settings: Settings, bucket: str) -> Access:
+    store = settings.s3.store(bucket)
+    return Access(
+        endpoint_url=store.endpoint_url,
+        region=store.region,
+        path_style=store.path_style,
+        access_key_id=store.access_key_id,
+        secret_access_key=_secret(store.secret_access_key),
+        session_token=_secret(store.session_token),
+    )
+
+
+def _secret(value: SecretStr | None) -> str | None:
+    return None if value is None else value.get_secret_value()
 
 
 def _read_memory(metrics: Metrics, shelves: Sequence[Shelf], wanted: Wanted, holding: Holding) -> None:

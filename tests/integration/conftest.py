@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.services.disk import sized_disk
 
+from tests.services.disk import sized_disk
 from tests.services.hub.server import Hub, hub_server
 from tests.services.parts import require
 from tests.services.worker import Worker
@@ -35,9 +35,9 @@ def worker(tmp_path: Path, hub: Hub) -> Worker:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk() -> Iterator[Path]:
     """A file system of 64 MiB as the container disk."""
-    with sized_disk("64M", tmp_path / "small") as path:
+    with sized_disk(64 << 20) as path:
         yield path
 
 

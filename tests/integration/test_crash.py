@@ -48,7 +48,7 @@ def test_thirty_kills_during_pull_and_promote_leave_nothing_half(worker: Worker,
 def test_a_pull_after_a_kill_fetches_only_what_was_not_verified(worker: Worker, hub: Hub) -> None:
     hub.add_repo("acme/m20", model_m20(0.05))
     last = "acme/m20/model-00011-of-00011.safetensors"
-    gate = hub.fault(Fault("stall", last, at=100_000, times=None))
+    gate = hub.fault(Fault("stall", last, origin="cdn", at=100_000, times=None))
     command = worker.start("pull", REF)
     assert gate.reached.wait(30)
     deadline = time.monotonic() + 30

@@ -16,6 +16,13 @@ from tests.services.worker import Worker
 
 pytestmark = [pytest.mark.integration]
 
+
+@pytest.fixture(autouse=True)
+def our_socket(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client in this process speaks to the worker's daemon."""
+    monkeypatch.setenv("CACHEMGR_SOCKET", str(worker.socket))
+
+
 SCALE = 0.02  # a model of 25.7 MB
 TWO_FIT = {"CACHEMGR_DISK__LOW": "55MB", "CACHEMGR_DISK__HIGH": "60MB", "CACHEMGR_DISK__HARD": "60MB"}
 
@@ -41,7 +48,7 @@ def test_the_least_recently_used_leaves_a_held_and_a_pinned_one_stay(worker: Wor
         worker.ok("promote", third)
         assert on_disk(worker) == {"m0", "m2"}
         worker.ok("pin", first)
-        with client.model(third, socket=str(worker.socket)) as path:
+        with client.model(third) as path:
             assert str(path).startswith(str(worker.disk))
             problem = worker.fails(5, "promote", fourth)
             assert problem["needed_bytes"] > problem["free_bytes"]
@@ -67,7 +74,7 @@ def test_last_use_survives_a_restart(worker: Worker, hub: Hub) -> None:
 def test_an_acquire_gets_the_volumes_path_when_the_disk_cannot_take_it(worker: Worker, hub: Hub) -> None:
     worker.extra.update({"CACHEMGR_DISK__LOW": "1MB", "CACHEMGR_DISK__HIGH": "2MB", "CACHEMGR_DISK__HARD": "3MB"})
     (ref,) = models(hub, 1)
-    with worker.serving(), client.model(ref, socket=str(worker.socket), deadline=60) as path:
+    with worker.serving(), client.model(ref, deadline=60) as path:
         assert path.tier == "volume"
         assert_same(hub, "acme/m0", Path(path))
 
@@ -115,7 +122,7 @@ def test_readers_never_lose_a_model_under_an_eviction_storm(worker: Worker, hub:
         def read(name: str, ref: str) -> None:
             while not done.is_set():
                 try:
-                    with client.model(ref, tier="disk", socket=str(worker.socket), deadline=30) as path:
+                    with client.model(ref, tier="disk", deadline=30) as path:
                         for file in Path(path).rglob("*"):
                             assert not file.is_file() or file.stat().st_size >= 0
                         assert len(list(Path(path).iterdir())) == 20
