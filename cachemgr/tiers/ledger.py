@@ -74,27 +74,20 @@ class Reservation:
         """A file of `n` bytes of it is on disk from now on, where a measurement sees it."""
         return Allocation(self, n)
 
-    def commit(self, n: int) -> None:
-        """`n` bytes of it that were not told as `allocated` are stored for good.
-
-        Also after its end: work that several asked for may outlast the one on whose promise it was begun.
-        """
-        self._commit(n, 0)
-
-    def _commit(self, n: int, allocated_bytes: int) -> None:
-        # At its end what was allocated stopped counting, committed or not.
-        on_disk = self._on_disk_bytes + n - (0 if self._ended else allocated_bytes)
-        self._committed_bytes += n
-        self._become(on_disk if self._ended else self._needed_bytes, on_disk)
-
-    def _allocate(self, n: int) -> None:
-        if not self._ended:
-            self._become(self._needed_bytes, self._on_disk_bytes + n)
-
     def release(self) -> None:
         """Give back what was not committed; doing it twice is harmless."""
         self._ended = True
         self._become(self._committed_bytes, self._committed_bytes)
+
+    def _commit(self, n: int) -> None:
+        self._committed_bytes += n
+        if self._ended:
+            # Work that several asked for may outlast the one on whose promise it was begun: it is stored all the same.
+            self._become(self._committed_bytes, self._committed_bytes)
+
+    def _allocate(self, n: int) -> None:
+        if not self._ended:
+            self._become(self._needed_bytes, self._on_disk_bytes + n)
 
     def _become(self, needed_bytes: int, on_disk_bytes: int) -> None:
         outstanding = max(0, needed_bytes - on_disk_bytes)
@@ -120,7 +113,7 @@ class Allocation:
             self._reservation._allocate(-self._bytes)
 
     def commit(self) -> None:
-        """It is stored for good."""
+        """It is stored for good, also if its reservation has ended meanwhile."""
         if not self._committed:
             self._committed = True
-            self._reservation._commit(self._bytes, self._bytes)
+            self._reservation._commit(self._bytes)

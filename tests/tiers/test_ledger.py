@@ -47,7 +47,7 @@ def test_what_was_committed_stays() -> None:
             file.commit()
             assert account(book) == (100, 200, TOTAL - 300)
         assert account(book) == (100, 200, TOTAL - 300)
-        reservation.commit(50)
+        reservation.allocated(50).commit()
         assert account(book) == (150, 150, TOTAL - 300)
     assert account(book) == (150, 0, TOTAL - 150)
 
@@ -83,9 +83,9 @@ def test_work_that_outlasts_its_promise_still_counts() -> None:
         late.commit()
     with reservation.allocated(7):
         pass
-    reservation.commit(5)
+    early.commit()
     reservation.release()
-    assert account(book) == (135, 0, TOTAL - 135)
+    assert account(book) == (130, 0, TOTAL - 130)
 
 
 def test_more_than_was_promised_counts_as_what_it_is() -> None:

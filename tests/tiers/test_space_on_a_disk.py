@@ -93,7 +93,7 @@ async def test_what_was_promised_can_be_written_to_the_last_byte(disk: Path, poo
             file.write(b"x" * size)
             file.flush()
             os.fsync(file.fileno())
-            promise.commit(size)
+            promise.allocated(size).commit()
         await space.refresh()
         with pytest.raises(NoSpace):
             space.reserve(4 * SLACK, 0)
