@@ -46,8 +46,10 @@ class BlobFiles:
         return info.st_size if stat.S_ISREG(info.st_mode) else None
 
     def publish(self, part: Path, digest: Digest, size: int) -> None:
-        """Give verified bytes their final name, durably, unless they have it already."""
-        _seal(part)
+        """Give verified bytes, which are durable already, their final name, durably too, unless they have it."""
+        # Some network file systems refuse chmod even to root; read-only is a courtesy, not what we rely on.
+        with contextlib.suppress(PermissionError):
+            os.chmod(part, 0o444)
         final = self._layout.blob(digest)
         try:
             os.link(part, final, follow_symlinks=False)
@@ -123,14 +125,3 @@ def _blob(entry: os.DirEntry[str]) -> BlobFile | None:
     except FileNotFoundError:
         return None
     return BlobFile(Digest.sha256(named["hex"]), info.st_size, info.st_nlink, info.st_ctime)
-
-
-def _seal(part: Path) -> None:
-    fd = os.open(part, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        # Some network file systems refuse chmod even to root; read-only is a courtesy, not what we rely on.
-        with contextlib.suppress(PermissionError):
-            os.fchmod(fd, 0o444)
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -52,7 +52,6 @@ class PartFiles:
 
     def __init__(self, layout: Layout, *, local: bool) -> None:
         self._directory = layout.parts
-        self._trash = layout.trash
         self._local = local
 
     def create(self, key: str, size: int) -> Path:
@@ -105,11 +104,7 @@ class PartFiles:
 
     def drop(self, path: Path) -> None:
         """Take a partial file and its note away."""
-        with contextlib.suppress(FileNotFoundError):
-            # Renamed first: whoever reads it for a resume goes on reading the same bytes.
-            trashed = self._trash / f"part.{Owner.current().unique_name()}"
-            os.rename(path, trashed)
-            remove_file(trashed)
+        remove_file(path)
         for suffix in (_NOTE_SUFFIX, _NOTE_SUFFIX + "~"):
             remove_file(_beside(path, suffix))
         _close(path)

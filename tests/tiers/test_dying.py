@@ -5,19 +5,25 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from tests.tiers import dying
+from tests.tiers import churning, dying
 
-TROUBLES = ["death", "EIO", "ENOSPC"]
+TROUBLES = {"death": 1, "EIO": 2, "ENOSPC": 3}  # and how many calls the thorough test goes on each time
+
+
+def run(module: ModuleType, *arguments: str) -> str:
+    command = [sys.executable, "-m", module.__name__, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def meet(trouble: str, scenario: str, directory: Path, stride: int) -> None:
-    command = [sys.executable, "-m", dying.__name__, str(directory), scenario, trouble, str(stride)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 20, "so many steps there are at least"
+    steps = run(dying, str(directory), scenario, trouble, str(stride))
+    assert int(steps) > 15, "so many steps there are at least"
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
@@ -30,5 +36,15 @@ def test_trouble_at_some_calls_leaves_nothing_half(scenario: str, trouble: str, 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("trouble", TROUBLES)
 @pytest.mark.parametrize("scenario", sorted(dying.SCENARIOS))
-def test_trouble_at_any_call_leaves_nothing_half(scenario: str, trouble: str, tmp_path: Path) -> None:
-    meet(trouble, scenario, tmp_path, stride=1)
+def test_trouble_at_nearly_any_call_leaves_nothing_half(scenario: str, trouble: str, tmp_path: Path) -> None:
+    meet(trouble, scenario, tmp_path, stride=TROUBLES[trouble])
+
+
+def test_a_busy_process_may_be_killed_at_any_instant(tmp_path: Path) -> None:
+    run(churning, str(tmp_path), "8", "1")
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(180)
+def test_a_busy_process_may_be_killed_again_and_again(tmp_path: Path) -> None:
+    run(churning, str(tmp_path), "50", "2")
