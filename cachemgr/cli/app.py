@@ -15,7 +15,7 @@ import cachemgr
 # Command: (module below cachemgr.cli, what it does in a few words). The order is that of a model's life.
 COMMANDS = {
     "serve": ("serve", "Run this worker's daemon: API, metrics, configured models."),
-    "run": ("run", "Wait for the models, run a command on them: run -- CMD."),
+    "run": ("serve", "Wait for the models, run a command on them: run -- CMD."),
     "pull": ("pull", "Bring models to the volume, every byte verified."),
     "promote": ("pull", "Bring models to the container disk."),
     "path": ("find", "Print the directory of a model that is here."),

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cachemgr.cli import address, output
-from cachemgr.cli.follow import follow, started
+from cachemgr.cli.follow import Ask, carry_out
 from cachemgr.cli.options import Config, Json
 from cachemgr.cli.progress import shown
 from cachemgr.cli.session import load, session
@@ -18,9 +18,8 @@ from cachemgr.cli.text import ago, size, table
 
 ckpt_app = typer.Typer(rich_markup_mode=None, add_completion=False, help="Push, list and pull checkpoints in a bucket.")
 
-Bucket = Annotated[str, typer.Argument(metavar="S3_URL", help="s3://bucket/run")]
-Source = Annotated[Path, typer.Argument(metavar="DIR", help="A checkpoint's directory, or one file.")]
-Into = Annotated[Path, typer.Argument(metavar="DIR", help="Where to; the checkpoint becomes DIR/<name>.")]
+Bucket = Annotated[str, typer.Argument(metavar="S3_URL", hidden=True)]
+Directory = Annotated[Path, typer.Argument(metavar="DIR", hidden=True)]
 NewName = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Default: the directory's own name.")]
 Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Default: the latest.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
@@ -29,7 +28,7 @@ Names = Annotated[bool, typer.Option("--quiet", "-q", help="Only the names.")]
 
 @ckpt_app.command("push")
 def push(
-    directory: Source,
+    directory: Directory,
     to: Bucket,
     *,
     name: NewName = None,
@@ -37,7 +36,10 @@ def push(
     as_json: Json = False,
     config: Config = None,
 ) -> int:
-    """Publish a checkpoint: all of its files, then its manifest; until then nobody sees any of it."""
+    """Publish a checkpoint: all of its files, then its manifest; until then nobody sees any of it.
+
+    DIR: its directory, or one file. S3_URL: s3://bucket/run
+    """
     body = {"directory": str(directory.absolute()), "to": to, "name": name}
     return _transfer(to, "/v1/checkpoints/push", body, quiet=quiet, as_json=as_json, config=config)
 
@@ -45,21 +47,27 @@ def push(
 @ckpt_app.command("pull")
 def pull(
     source: Bucket,
-    directory: Into,
+    directory: Directory,
     *,
     name: Name = None,
     quiet: Quiet = False,
     as_json: Json = False,
     config: Config = None,
 ) -> int:
-    """Restore a checkpoint, every byte verified, into DIR/<name>."""
+    """Restore a checkpoint, every byte verified, into DIR/<name>; the latest if no --name is given.
+
+    S3_URL: s3://bucket/run
+    """
     body = {"source": source, "directory": str(directory.absolute()), "name": name}
     return _transfer(source, "/v1/checkpoints/pull", body, quiet=quiet, as_json=as_json, config=config)
 
 
 @ckpt_app.command("ls")
 def ls(source: Bucket, *, quiet: Names = False, as_json: Json = False, config: Config = None) -> None:
-    """List the published checkpoints, the newest first."""
+    """List the published checkpoints, the newest first.
+
+    S3_URL: s3://bucket/run
+    """
     with session(load(config)) as talk:
         found = talk.api.call("GET", "/v1/checkpoints" + address.questions(at=source), timeout=120.0)
     if not found and not as_json:
@@ -73,7 +81,7 @@ def _transfer(
     ref: str, path: str, body: Mapping[str, object], *, quiet: bool, as_json: bool, config: Path | None
 ) -> int:
     with session(load(config)) as talk, shown(quiet or as_json) as display:
-        (ended,) = follow(talk.api, [started(talk.api, ref, path, body)], display)
+        (ended,) = carry_out(talk.api, [Ask(ref, path, body)], display)
     if ended.failure is not None:
         return output.fail(ended.failure, as_json)
     result = ended.result or {}

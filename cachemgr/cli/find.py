@@ -12,7 +12,7 @@ import typer
 from cachemgr.cli import address, output, readiness
 from cachemgr.cli.exits import Failure
 from cachemgr.cli.filters import matching
-from cachemgr.cli.options import Config, Json, OneRef, OnTier, seconds
+from cachemgr.cli.options import Config, Json, MaybeRefs, OneRef, OnTier, seconds
 from cachemgr.cli.session import Session, load, session
 from cachemgr.cli.text import ago, short_ref, size, table
 from cachemgr.client import Api, CacheError, DeadlineExceeded, NotFound, Usage
@@ -27,7 +27,6 @@ Timeout = Annotated[str, typer.Option("--timeout", metavar="TIME", help="Give up
 Filters = Annotated[list[str] | None, typer.Option("--filter", "-f", metavar="F", help='"accessed>7d"; repeat.')]
 Ids = Annotated[bool, typer.Option("--quiet", "-q", help="Only the ids.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing but the directory, as without it.")]
-SomeRefs = Annotated[list[str] | None, typer.Argument(metavar="[REF...]", help="Default: all configured models.")]
 
 
 @path_app.command("path")
@@ -43,6 +42,8 @@ def path(
     """Print the directory of a model that is here, and nothing else; exit 3 if it is not.
 
     Counts as a use. Waits for nothing and fetches nothing.
+
+    REF: hf://org/name[@revision][/path]
     """
     hold_seconds = seconds(hold, "--hold") or 0.0
     with session(load(config)) as talk:
@@ -68,7 +69,7 @@ def _with_sizes(talk: Session, answer: dict[str, Any], spent: float) -> dict[str
 
 
 @wait_app.command("wait")
-def wait(refs: SomeRefs = None, *, timeout: Timeout = "5m", as_json: Json = False, config: Config = None) -> int:
+def wait(refs: MaybeRefs = None, *, timeout: Timeout = "5m", as_json: Json = False, config: Config = None) -> int:
     """Wait until the daemon is there and the configured models are ready; exit 6 if that takes too long.
 
     With REFs: only until these are. What waiting cannot heal ends it at once, with its own exit code.

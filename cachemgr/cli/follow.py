@@ -42,35 +42,46 @@ class Ended:
     failure: Failure | None
 
 
-def started(api: Api, ref: str, path: str, body: Mapping[str, object]) -> View | Ended:
-    """Ask for a transfer; what keeps it from starting is its end."""
-    try:
-        view: View = api.call("POST", path, body)
-    except DaemonAway:
-        raise
-    except CacheError as error:
-        return Ended(ref, None, Failure.of(error))
-    return {**view, "ref": ref}
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request for a transfer: what it is about, and how to ask for it."""
+
+    ref: str
+    path: str
+    body: Mapping[str, object]
 
 
-def follow(api: Api, asked: Sequence[View | Ended], display: Display) -> list[Ended]:
-    """Watch transfers to their ends, in the order in which they were asked for.
+def carry_out(api: Api, asks: Sequence[Ask], display: Display) -> list[Ended]:
+    """Start transfers and watch them to their ends, in the order in which they were asked for.
 
     An interruption (Ctrl-C, SIGTERM) cancels those that still run, and goes on as KeyboardInterrupt.
     """
-    running = {str(item["id"]): item for item in asked if not isinstance(item, Ended)}
-    ended: dict[str, Ended] = {}
+    running: dict[str, int] = {}
+    ended: dict[int, Ended] = {}
     with _terminated_as_interrupted():
         try:
+            for number, ask in enumerate(asks):
+                # Interrupted in the middle of asking we would not know what to cancel.
+                with _uninterrupted():
+                    _start(api, number, ask, running, ended)
             for view in _views(api, list(running), display):
-                shown = {**view, "ref": running[view["id"]]["ref"]}
+                shown = {**view, "ref": asks[running[view["id"]]].ref}
                 display.show(shown)
                 if view["state"] in _FINAL:
-                    ended[view["id"]] = _end(shown)
+                    ended[running[view["id"]]] = _end(shown)
         except BaseException:
-            _cancel(api, [id for id in running if id not in ended])
+            _cancel(api, [id for id, number in running.items() if number not in ended])
             raise
-    return [item if isinstance(item, Ended) else ended[str(item["id"])] for item in asked]
+    return [ended[number] for number in range(len(asks))]
+
+
+def _start(api: Api, number: int, ask: Ask, running: dict[str, int], ended: dict[int, Ended]) -> None:
+    try:
+        running[api.call("POST", ask.path, ask.body)["id"]] = number
+    except DaemonAway:
+        raise
+    except CacheError as error:
+        ended[number] = Ended(ask.ref, None, Failure.of(error))
 
 
 def _views(api: Api, ids: Sequence[str], display: Display) -> Iterator[View]:
@@ -143,3 +154,18 @@ def _terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Interruptions come when the block is over."""
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [(number, signal.signal(number, lambda number, _: came.append(number))) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt

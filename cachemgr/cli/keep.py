@@ -8,7 +8,7 @@ import typer
 
 from cachemgr.cli import address, output
 from cachemgr.cli.find import listing
-from cachemgr.cli.options import Config, Json, OnTier, RefOrId
+from cachemgr.cli.options import Config, Json, OneRef, OnTier
 from cachemgr.cli.session import load, session
 
 pin_app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -16,10 +16,12 @@ unpin_app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @pin_app.command("pin")
-def pin(ref: RefOrId, *, tier: OnTier = None, as_json: Json = False, config: Config = None) -> None:
+def pin(ref: OneRef, *, tier: OnTier = None, as_json: Json = False, config: Config = None) -> None:
     """Protect a model from eviction and removal until `unpin`.
 
     Binds today's revision: when the ref moves on, the pin stays with what it named.
+
+    REF: hf://org/name[@revision], or an id as `ls -q` prints it.
     """
     with session(load(config)) as talk:
         rows = talk.api.call("PUT", address.model(ref, "/pin", tier=tier))
@@ -27,8 +29,11 @@ def pin(ref: RefOrId, *, tier: OnTier = None, as_json: Json = False, config: Con
 
 
 @unpin_app.command("unpin")
-def unpin(ref: RefOrId, *, tier: OnTier = None, as_json: Json = False, config: Config = None) -> None:
-    """End the protection that `pin` gave."""
+def unpin(ref: OneRef, *, tier: OnTier = None, as_json: Json = False, config: Config = None) -> None:
+    """End the protection that `pin` gave.
+
+    REF: hf://org/name[@revision], or an id as `ls -q` prints it.
+    """
     with session(load(config)) as talk:
         rows = talk.api.call("DELETE", address.model(ref, "/pin", tier=tier))
     output.result(rows, listing(rows, output.width(sys.stdout)), as_json)

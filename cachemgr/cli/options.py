@@ -22,9 +22,11 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only th
 OnTier = Annotated[TierName | None, typer.Option("--tier", metavar="TIER", help="disk or volume.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go, remove nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-OneRef = Annotated[str, typer.Argument(metavar="REF", help="hf://org/name[@revision][/path]")]
-Refs = Annotated[list[str], typer.Argument(metavar="REF...", help="hf://org/name[@revision][/path]")]
-RefOrId = Annotated[str, typer.Argument(metavar="REF", help="A ref, or an id as `ls -q` prints it.")]
+# Hidden from the list of arguments, which would say what Python calls their types: each command explains its own.
+OneRef = Annotated[str, typer.Argument(metavar="REF", hidden=True)]
+Refs = Annotated[list[str], typer.Argument(metavar="REF", hidden=True)]
+MaybeRef = Annotated[str | None, typer.Argument(metavar="REF", hidden=True)]
+MaybeRefs = Annotated[list[str] | None, typer.Argument(metavar="REF", hidden=True)]
 
 
 def seconds(text: str | None, option: str) -> float | None:

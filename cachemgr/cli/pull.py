@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cachemgr.cli import output
-from cachemgr.cli.follow import Ended, follow, started
+from cachemgr.cli.follow import Ask, Ended, carry_out
 from cachemgr.cli.options import Config, Json, Quiet, Refs, TierName
 from cachemgr.cli.progress import shown
 from cachemgr.cli.session import load, session
@@ -42,23 +42,28 @@ def pull(
 ) -> int:
     """Bring models from their origin to the volume, every byte verified.
 
-    Prints each model's directory. Without a volume the model goes to the disk.
+    Prints each model's directory. Without a volume the model goes to the disk. With --json: an object, of several
+    REFs a list.
+
+    REF: hf://org/name[@revision][/path]
     """
     asked = [_at(ref, revision) for ref in refs]
     body = {"tier": tier, "include": include or [], "exclude": exclude or [], "allow_stale": allow_stale}
     with session(load(config)) as talk, shown(quiet or as_json) as display:
-        transfers = [started(talk.api, ref, "/v1/models/prefetch", {**body, "ref": ref}) for ref in asked]
-        ended = follow(talk.api, transfers, display)
+        asks = [Ask(ref, "/v1/models/prefetch", {**body, "ref": ref}) for ref in asked]
+        ended = carry_out(talk.api, asks, display)
     return told(ended, as_json)
 
 
 @promote_app.command("promote")
 def promote(refs: Refs, quiet: Quiet = False, as_json: Json = False, config: Config = None) -> int:
-    """Bring models to the container disk, verified again on the way; prints each one's directory there."""
+    """Bring models to the container disk, verified again on the way; print each one's directory there.
+
+    REF: hf://org/name[@revision][/path]
+    """
     with session(load(config)) as talk, shown(quiet or as_json) as display:
-        body = {"tier": "disk"}
-        transfers = [started(talk.api, ref, "/v1/models/prefetch", {**body, "ref": ref}) for ref in refs]
-        ended = follow(talk.api, transfers, display)
+        asks = [Ask(ref, "/v1/models/prefetch", {"ref": ref, "tier": "disk"}) for ref in refs]
+        ended = carry_out(talk.api, asks, display)
     return told(ended, as_json)
 
 

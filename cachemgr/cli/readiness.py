@@ -1,4 +1,4 @@
-"""How far the configured models are, as `wait` and `run` watch it."""
+"""How far the configured models are, as `wait` watches it."""
 
 from __future__ import annotations
 

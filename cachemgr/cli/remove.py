@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cachemgr.cli import address, output
-from cachemgr.cli.options import Config, DryRun, Json, OnTier, TierName, Yes, byte_count
+from cachemgr.cli.options import Config, DryRun, Json, MaybeRef, OnTier, Refs, TierName, Yes, byte_count
 from cachemgr.cli.session import load, session
 from cachemgr.cli.text import size
 from cachemgr.client import Api, Usage
@@ -21,13 +21,11 @@ REMOVE_SECONDS = 600.0
 
 Removed = dict[str, Any]  # Any: a Removed as JSON
 
-MaybeRef = Annotated[str | None, typer.Argument(metavar="[REF]", help="This one; else the least recently used.")]
 Bytes = Annotated[
     str | None, typer.Option("--bytes", metavar="SIZE", help="At least so much: 20GB. Default: to `low`.")
 ]
 From = Annotated[TierName, typer.Option("--tier", metavar="TIER", help="Where from: disk (default).")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the ids that went.")]
-RefsOrIds = Annotated[list[str], typer.Argument(metavar="REF...", help="Refs, or ids as `ls -q` prints them.")]
 
 
 @evict_app.command("evict")
@@ -44,7 +42,7 @@ def evict(
 ) -> None:
     """Make room on the disk: whole models, the least recently used first; never one that is held or pinned.
 
-    What is on the volume stays there.
+    What is on the volume stays there. With a REF (hf://org/name[@revision]): that one.
     """
     if ref is not None and size_wanted is not None:
         raise Usage("either a REF or --bytes", "without a REF the least recently used go until there is room")
@@ -61,7 +59,7 @@ def evict(
 
 @rm_app.command("rm")
 def rm(
-    refs: RefsOrIds,
+    refs: Refs,
     *,
     tier: OnTier = None,
     dry_run: DryRun = False,
@@ -70,7 +68,10 @@ def rm(
     as_json: Json = False,
     config: Config = None,
 ) -> None:
-    """Remove models from every tier, or from one; never one that is held or pinned."""
+    """Remove models from every tier, or from one; never one that is held or pinned.
+
+    REF: hf://org/name[@revision], or an id as `ls -q` prints it.
+    """
     with session(load(config)) as talk:
         removed = [_asked_first(_remover(talk.api, ref, tier), dry_run, yes) for ref in refs]
     _tell(removed, removed[0] if len(removed) == 1 else removed, quiet, as_json)

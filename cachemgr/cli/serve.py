@@ -1,4 +1,4 @@
-"""`serve`: the daemon itself, in the foreground."""
+"""`serve` and `run -- CMD`: the daemon itself, and a program on verified models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cachemgr.running import run_command
 serve_app = typer.Typer(rich_markup_mode=None, add_completion=False)
 run_app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-_Argv = Annotated[list[str], typer.Argument(metavar="-- CMD [ARG...]", help="The program, as you would start it.")]
+_Argv = Annotated[list[str], typer.Argument(metavar="CMD", hidden=True)]
 _NoWait = Annotated[bool, typer.Option("--no-wait", help="Start CMD at once, with its own environment.")]
 _Online = Annotated[bool, typer.Option("--online", help="Let CMD's hub library ask the hub, too.")]
 
@@ -31,12 +31,14 @@ def serve(*, config: Config = None) -> None:
     serve_until_signalled(settings)
 
 
-@run_app.command("run", context_settings={"ignore_unknown_options": True})
+@run_app.command("run", context_settings={"allow_interspersed_args": False})
 def run(argv: _Argv, *, no_wait: _NoWait = False, online: _Online = False, config: Config = None) -> int:
     """Wait for the configured models, run CMD on the verified copies, exit with its exit code.
 
     CMD's hub library is pointed at the fastest tier that has all models, which stay there until CMD ends. If they are
     not ready within run.wait_timeout, CMD starts with its own environment, and one log line says so.
+
+    CMD: the program and its arguments, after `--`.
     """
     settings = load(config)
     log.configure(settings.log.level, settings.log.format, settings.secrets())

@@ -13,7 +13,8 @@ from cachemgr.cli.exits import Failure
 
 def tell(error: BaseException, as_json: bool) -> int:
     """Tell an error; return the exit code. An error that nobody foresaw is raised again in a debugging session."""
-    if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
+    left = error.__context__ if isinstance(error, SystemExit) else error  # the library exits by itself
+    if isinstance(left, BrokenPipeError):
         # Whoever read has left: nothing more can be said, not even when the interpreter flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

@@ -9,15 +9,14 @@ import typer
 
 from cachemgr.cli import output
 from cachemgr.cli.exits import EXIT_CODES
-from cachemgr.cli.follow import follow, started
-from cachemgr.cli.options import Config, Json, OnTier
+from cachemgr.cli.follow import Ask, carry_out
+from cachemgr.cli.options import Config, Json, MaybeRef, OnTier
 from cachemgr.cli.progress import shown
 from cachemgr.cli.session import load, session
 from cachemgr.cli.text import counted, table
 
 verify_app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-MaybeRef = Annotated[str | None, typer.Argument(metavar="[REF]", help="This one; else everything.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
@@ -32,11 +31,12 @@ def verify(
 ) -> int:
     """Read models again and compare every file with its seal; exit 4 if one is bad.
 
-    Bad bytes go to quarantine and are never handed out again; the next pull brings only the bad files.
+    Bad bytes go to quarantine and are never handed out again; the next pull brings only the bad files. With a REF
+    (hf://org/name[@revision]): only that one.
     """
     with session(load(config)) as talk, shown(quiet or as_json) as display:
-        asked = started(talk.api, ref or "everything", "/v1/verify", {"ref": ref, "tier": tier})
-        (ended,) = follow(talk.api, [asked], display)
+        ask = Ask(ref or "everything", "/v1/verify", {"ref": ref, "tier": tier})
+        (ended,) = carry_out(talk.api, [ask], display)
     if ended.failure is not None or ended.result is None:
         return output.fail(ended.failure, as_json) if ended.failure else 1
     bad, read = ended.result["bad"], counted(ended.result["checked"], "file")

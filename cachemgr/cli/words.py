@@ -46,12 +46,11 @@ def standing(view: View, bytes_per_second: float) -> str:
 
 def summary(view: View) -> str:
     """`1.3 GB in 20 files, 12 s, 108 MB/s`: what it took."""
-    result, seconds = view["result"] or {}, float(view["seconds"])
-    moved = int(result["fetched_bytes"] if "fetched_bytes" in result else view["done_bytes"])
+    result, moved, seconds = view["result"] or {}, int(view["done_bytes"]), float(view["seconds"])
     total, files = result.get("bytes", view["total_bytes"]), result.get("files", view["files"])
     text = f"{size(total)} in {counted(files or 0, 'file')}"
     if total and moved == 0:
         return f"{text}, was here already"
-    here = int(result.get("reused_bytes", 0))
+    here = (total or 0) - moved
     reused = f", {size(here)} of it was here already" if here * 100 > (total or 0) else ""
     return f"{text}{reused}, {duration(seconds)}, {speed(moved / max(seconds, 0.001))}"
