@@ -82,7 +82,7 @@ def test_a_full_disk_is_exit_5_with_numbers_and_leaves_the_volume_whole(
 def test_a_disk_that_fits_is_filled_no_further_than_its_marks(worker: Worker, hub: Hub, small_disk: Path) -> None:
     worker.disk = small_disk
     for number in range(4):
-        hub.add_repo(f"acme/m{number}", model_m20(0.018, seed=number))
+        hub.add_repo(f"acme/m{number}", model_m20(0.014, seed=number))
         worker.ok("promote", f"hf://acme/m{number}")
     about = os.statvfs(small_disk)
     used = (about.f_blocks - about.f_bfree) * about.f_frsize

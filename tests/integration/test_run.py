@@ -52,7 +52,6 @@ def test_cmd_sends_the_hub_no_request(worker: Worker, hub: Hub) -> None:
 
 @pytest.mark.parametrize("tier", ["disk", "volume"])
 def test_transformers_loads_configuration_and_tokenizer_offline(worker: Worker, hub: Hub, tier: str) -> None:
-    pytest.importorskip("transformers", reason="transformers is a development dependency")
     hub.add_repo("acme/m20", model_m20(0.001))
     if tier == "volume":
         worker.extra.update({"CACHEMGR_DISK__LOW": "1KB", "CACHEMGR_DISK__HIGH": "1KB", "CACHEMGR_DISK__HARD": "1KB"})
