@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cachemgr.cli import text
 from cachemgr.cli.output import printable
+from cachemgr.cli.words import summary
 
 
 @pytest.mark.parametrize(
@@ -79,3 +80,13 @@ def test_a_table_that_is_no_terminals_is_never_cut() -> None:
 
 def test_what_moves_a_cursor_is_not_printed() -> None:
     assert printable("a\x1b[2Jb\rc\x9bd\x00é\n") == "a�[2Jb�c�d�é\n"
+
+
+def test_a_promotion_tells_what_it_moved_although_nothing_was_fetched() -> None:
+    view = {"kind": "promote", "state": "done", "total_bytes": 10**9, "done_bytes": 10**9, "files": 20, "seconds": 4.0}
+    result = {"bytes": 10**9, "files": 20, "fetched_bytes": 0, "reused_bytes": 10**9}
+    assert summary({**view, "result": result}) == "1.0 GB in 20 files, 4.0 s, 250 MB/s"
+    assert summary({**view, "done_bytes": 0, "result": result}) == "1.0 GB in 20 files, was here already"
+    some = {**result, "fetched_bytes": 4 * 10**8, "reused_bytes": 6 * 10**8}
+    told = summary({**view, "kind": "pull", "done_bytes": 4 * 10**8, "result": some})
+    assert told == "1.0 GB in 20 files, 600 MB of it was here already, 4.0 s, 100 MB/s"
