@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from cachemgr.tiers.access import Access
 from cachemgr.tiers.blobfiles import BlobFiles
 from cachemgr.tiers.durable import now
 from cachemgr.tiers.hubcache import HubCache
+from cachemgr.tiers.known import Known
 from cachemgr.tiers.layout import Layout
 from cachemgr.tiers.parts import PartFiles
 from cachemgr.tiers.ports import Hasher
@@ -38,6 +39,7 @@ class _Desk:
     """What a part and its store work with."""
 
     parts: PartFiles
+    known: Known
     blobs: BlobFiles
     quarantine: Quarantine
     access: Access
@@ -58,7 +60,9 @@ class Part:
 
     def record(self, size: int) -> None:
         """The first `size` bytes are hashed and fsynced; blocks, for data threads."""
-        self._desk.parts.note(self.target.path, size)
+        with suppress(OSError):
+            # Only a resume would miss it.
+            self._desk.parts.note(self.target.path, size)
 
     async def publish(self, entry: Entry, seen: Seen) -> Digest:
         """Make it a blob if it is what `entry` promises; durable on return.
@@ -88,7 +92,7 @@ class Part:
         self._desk.blobs.publish(self.target.path, Digest.sha256(seen.sha256), seen.size)
         with _not_worth_failing("what a key stands for could not be noted"):
             if self._key != seen.sha256:
-                self._desk.parts.remember(self._key, seen.sha256)
+                self._desk.known.remember(self._key, Digest.sha256(seen.sha256))
             self._desk.parts.drop_leftovers(self._key)
 
     def _condemn(self, entry: Entry, seen: Seen, wrong: str) -> VerificationFailed:
@@ -120,7 +124,7 @@ class BlobStore:
     def __init__(self, layout: Layout, access: Access, pool: IoPool, hasher: Hasher) -> None:
         parts, quarantine = PartFiles(layout, local=access.local), Quarantine(layout)
         self._layout = layout
-        self._desk = _Desk(parts, BlobFiles(layout, quarantine), quarantine, access, pool, hasher)
+        self._desk = _Desk(parts, Known(layout), BlobFiles(layout, quarantine), quarantine, access, pool, hasher)
         self._pool = pool
 
     def path(self, digest: Digest) -> Path:
@@ -189,8 +193,7 @@ class BlobStore:
             HubCache(self._layout).withdraw(info)
 
     def _known(self, key: str) -> Digest | None:
-        sha256 = self._desk.parts.recall(key)
-        digest = Digest.sha256(sha256) if sha256 else None
+        digest = self._desk.known.recall(key)
         return digest if digest and self._desk.blobs.size(digest) is not None else None
 
     def _create(self, key: str, size: int) -> Part:
@@ -211,6 +214,7 @@ class BlobStore:
     def _sweep(self) -> None:
         clock = now(self._layout.staging)
         self._desk.parts.sweep(clock)
+        self._desk.known.sweep(clock)
         self._desk.blobs.sweep_trash(clock)
         self._desk.quarantine.purge(clock - KEEP_SECONDS)
         for blob in self._desk.blobs.list():

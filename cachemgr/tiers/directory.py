@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+from functools import partial
 from pathlib import Path
 
 from cachemgr.aio.iopool import IoPool
@@ -29,7 +30,6 @@ class DirectoryTier:
     def __init__(self, layout: Layout, access: Access, pool: IoPool, hasher: Hasher, device: int) -> None:
         self.name = access.name
         self.root = layout.root
-        self.device = layout.root.stat().st_dev
         self.layout = layout
         self.local = access.local
         self.writable = access.writable
@@ -61,10 +61,13 @@ class DirectoryTier:
         return await self.blobs.measure() + sum(each.unlinked_bytes for each in sealed)
 
     async def sweep(self, exclusive: Exclusive) -> None:
-        """Clear up after processes that have ended; `exclusive` is that of the tier's holds."""
-        if self.writable:
-            await self.snapshots.sweep(exclusive)
-            await self.blobs.sweep()
+        """Clear up after processes that have ended, as far as possible; `exclusive` is that of the tier's holds."""
+        for sweep in (self.blobs.sweep, partial(self.snapshots.sweep, exclusive)) if self.writable else ():
+            try:
+                await sweep()
+            except OSError as error:
+                # What cannot be cleared up now takes space until the next time, and nothing else.
+                log.warning("a tier could not be cleared up", extra={"tier": self.name, "error": str(error)})
 
 
 def _opened(name: str, root: Path, local: bool, hub: Path | None) -> tuple[Layout, Access, int]:
@@ -74,6 +77,8 @@ def _opened(name: str, root: Path, local: bool, hub: Path | None) -> tuple[Layou
         refusal = _prepare(layout)
         _look(layout)
         device = os.stat(layout.root).st_dev
+        if os.path.isdir(layout.hub) and os.stat(layout.hub).st_dev != device:
+            raise OSError(errno.EXDEV, f"{layout.hub} is on another file system")
     except OSError as error:
         raise TierUnavailable(
             f"the {name} tier at {root} cannot be used: {error.strerror or error}", tier=name

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -137,7 +138,12 @@ def names(path: Path) -> list[str]:
 def now(staging: Path) -> float:
     """The time by the clock that stamps this tier's files: on a network volume that is not ours."""
     path = staging / f"clock.{Owner.current().unique_name()}"
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        return time.time()
     try:
         return os.fstat(fd).st_mtime
     finally:

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from cachemgr.domain.digest import git_blob_hash
 from cachemgr.domain.errors import Usage
 from cachemgr.domain.manifest import Entry, Manifest
-from cachemgr.domain.names import escape
+from cachemgr.domain.names import check_relative, escape
 from cachemgr.domain.ref import Ref
 from cachemgr.tiers import walk
 from cachemgr.tiers.durable import NO_LINKS, names, read_bytes, sync_directory, write_scratch
@@ -43,6 +43,8 @@ class HubCache:
 
     def announce(self, manifest: Manifest, ref: Ref | None) -> None:
         """Let hub clients use a sealed snapshot: blobs, list of files, and the ref last. OSError if the ref fails."""
+        if manifest.scheme != "hf":
+            return
         with _optional("blobs", manifest):
             self._link_blobs(manifest)
         if manifest.have is not None:
@@ -70,14 +72,14 @@ class HubCache:
                 self._put(data, trees, name)
 
     def _write_ref(self, manifest: Manifest, ref: Ref) -> None:
-        *parents, name = ref.revision.split("/")
         try:
+            *parents, name = check_relative(ref.revision).split("/")
             with self._opened(manifest, "/".join(["refs", *parents]), make=True) as refs:
                 if _content(refs, name) != manifest.revision.encode():
                     self._put(manifest.revision.encode(), refs, name)
-        except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
+        except (Usage, NotADirectoryError, IsADirectoryError, FileExistsError) as error:
             # Others keep something else under that name; our own readers do not need this file.
-            log.warning("a hub ref is in the way of another", extra={"ref": str(ref), "error": str(error)})
+            log.warning("a ref cannot be written for hub clients", extra={"ref": str(ref), "error": str(error)})
 
     def _put(self, data: bytes, directory: int, name: str) -> None:
         # 0644 whatever the umask: the client's own temporary files would make it 0600.
@@ -97,7 +99,7 @@ class HubCache:
             for path, _ in [*walk.files(refs)]:
                 *parents, name = path.split("/")
                 kept = f"ref-{escape(path)[-200:]}"
-                with walk.below(refs, parents) as directory:
+                with contextlib.suppress(FileNotFoundError), walk.below(refs, parents) as directory:
                     if _content(directory, name) == commit and trash.take(directory, name, kept):
                         self._review_ref(commit, directory, name, trash, kept)
 

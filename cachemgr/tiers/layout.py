@@ -48,6 +48,10 @@ class Layout:
         return self.own / "parts"
 
     @property
+    def known(self) -> Path:
+        return self.own / "known"
+
+    @property
     def staging(self) -> Path:
         return self.own / "staging"
 
@@ -82,7 +86,7 @@ class Layout:
     @property
     def directories(self) -> tuple[Path, ...]:
         """Every directory that is ours alone, outermost first."""
-        inner = (self.manifests, self.blobs, self.parts, self.staging, self.trash, self.quarantine)
+        inner = (self.manifests, self.blobs, self.parts, self.known, self.staging, self.trash, self.quarantine)
         return (self.own, *inner, self.refs, self.pins, self.used, self.holds, self.removing)
 
     def repo(self, scheme: str, name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Mapping
@@ -52,7 +53,12 @@ class RefFiles:
             "path": self._layout.relative(ref.scheme, ref.name, note.revision),
             "resolved_at": note.at,
         }
-        write_json(self._layout.refs / f"{ref.key}.json", value, self._layout.staging)
+        try:
+            write_json(self._layout.refs / f"{ref.key}.json", value, self._layout.staging)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            log.warning("a ref is too long to be remembered", extra={"ref": str(ref)})
 
     def read(self, ref: Ref) -> Resolved | None:
         """What the ref was last resolved to; a damaged note counts as none."""

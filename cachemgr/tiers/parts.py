@@ -23,13 +23,11 @@ KEEP_SECONDS = 86400.0
 _NAME = re.compile(r"(?P<key>.+)\.(?P<generation>[0-9]{1,9})", re.ASCII)
 _NOTE = re.compile(rb"(?P<owner>[0-9a-f-]{1,120}|-) (?P<size>[0-9]{1,19})\n", re.ASCII)
 _NOTE_SUFFIX = ".at"
-_FOUND_SUFFIX = ".is"
 _OPEN: dict[Path, int] = {}
 """What this process writes right now, with its descriptor; of the process and not of an object, as locks are, too."""
 
 _NOBODY = "-"  # in place of a writer: it has left this file for a resume
 _NOTE_BYTES = 4096
-_SHA256 = re.compile(r"[0-9a-f]{64}\n", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ class PartFiles:
         path = self._claim(escape(key))
         try:
             if self._local:
-                fcntl.flock(_OPEN[path], fcntl.LOCK_EX)
+                _lock(_OPEN[path])
             # First whose it is, then its size: a death in between leaves nothing that takes space.
             self.note(path, 0)
             os.ftruncate(_OPEN[path], size)
@@ -130,25 +128,10 @@ class PartFiles:
         for leftover in self.leftovers(escape(key)):
             self.drop(leftover.path)
 
-    def remember(self, key: str, sha256: str) -> None:
-        """Note what the bytes of a key turned out to be, for keys that are no sha256 themselves."""
-        path = self._directory / (escape(key) + _FOUND_SUFFIX)
-        scratch = _beside(path, "~")
-        with open(scratch, "w", encoding="ascii") as stream:
-            stream.write(sha256 + "\n")
-        os.replace(scratch, path)
-
-    def recall(self, key: str) -> str | None:
-        """The sha256 that was noted for a key; a hint, since its blob may be gone."""
-        try:
-            text = read_bytes(self._directory / (escape(key) + _FOUND_SUFFIX), _NOTE_BYTES).decode("ascii", "replace")
-        except (OSError, Usage):
-            return None
-        return text.strip() if _SHA256.fullmatch(text) else None
-
     def bytes(self) -> int:
         """What all partial files take, by their full sizes."""
-        return sum(found.size for name in names(self._directory) if (found := self._look(self._directory / name)))
+        found = (_stat(self._directory / name) for name in names(self._directory) if _split(name)[1])
+        return sum(info.st_size for info in found if info is not None)
 
     def sweep(self, now: float) -> None:
         """Shrink or delete what ended writers left, and what nobody touched for a day (`now` by the tier's clock)."""
@@ -170,19 +153,13 @@ class PartFiles:
 
     def _sweep_note(self, path: Path, now: float) -> None:
         part = path.name.removesuffix("~").removesuffix(_NOTE_SUFFIX)
-        useless = part == path.name or not os.path.lexists(self._directory / part)
         with contextlib.suppress(FileNotFoundError):
-            if useless and now - os.lstat(path).st_mtime > KEEP_SECONDS:
+            if not os.path.lexists(self._directory / part) and now - os.lstat(path).st_mtime > KEEP_SECONDS:
                 remove_file(path)
 
     def _look(self, path: Path) -> Leftover | None:
-        if not _split(path.name)[1]:
-            return None
-        try:
-            info = os.lstat(path)
-        except FileNotFoundError:
-            return None
-        if not stat.S_ISREG(info.st_mode):
+        info = _stat(path)
+        if info is None:
             return None
         _, proven = self._read_note(path)
         # Linked or made read-only: it is a blob, or about to be one. Its bytes may never be cut again.
@@ -218,11 +195,16 @@ def _is_unlocked(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return _lock(fd)
     finally:
         os.close(fd)
+
+
+def _lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False  # held, or no locks here: then nobody is ever certain to have ended
     return True
 
 
@@ -236,6 +218,14 @@ def _split(name: str) -> tuple[str, int]:
     """The key and the generation of a partial file's name; generation 0 for anything else."""
     found = _NAME.fullmatch(name)
     return (found["key"], int(found["generation"])) if found else (name, 0)
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        info = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    return info if stat.S_ISREG(info.st_mode) else None
 
 
 def _beside(path: Path, suffix: str) -> Path:

@@ -14,7 +14,7 @@ from cachemgr.tiers.layout import Layout
 from cachemgr.tiers.notes import RefFiles
 from cachemgr.tiers.parts import is_over
 from cachemgr.tiers.seals import SealFiles, read_seal
-from cachemgr.tiers.trash import SEAL, SNAPSHOT, SPARE, Trash
+from cachemgr.tiers.trash import BLOB, SEAL, SNAPSHOT, SPARE, Trash
 
 
 class Removal:
@@ -73,7 +73,12 @@ class Removal:
             with walk.opened(self._layout.root, directory) as here:
                 for name in sorted(os.listdir(here)):
                     info = walk.look(here, name)
-                    if info and name != SPARE and is_over(name.rpartition(".")[2], info.st_mtime, clock):
+                    if (
+                        info
+                        and name != SPARE
+                        and not name.startswith(BLOB)
+                        and is_over(name.rpartition(".")[2], info.st_mtime, clock)
+                    ):
                         self._clear(here, name)
 
     def _clear(self, here: int, name: str) -> None:

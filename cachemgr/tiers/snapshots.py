@@ -64,9 +64,10 @@ class SnapshotStore:
         self._access.check()
         at = time.time() if resolved_at is None else resolved_at
         publication = Publication(self._layout, self._seals, manifest)
+        right: dict[str, Stamp] = {}
         for _ in range(_ATTEMPTS):
             suspects = await self._pool.run(publication.survey)
-            right = await self._right(manifest, suspects)
+            right = await self._right(manifest, suspects, right)
             try:
                 return await self._pool.run(publication.publish, right, ref, at)
             except Changed as changed:
@@ -101,12 +102,15 @@ class SnapshotStore:
     def _find(self, id: str) -> Sealed | None:
         return self._seals.present(self._seals.peek(id))
 
-    async def _right(self, manifest: Manifest, suspects: Mapping[str, Stamp]) -> dict[str, Stamp]:
-        """Those of others' files whose bytes are what the manifest says."""
+    async def _right(
+        self, manifest: Manifest, suspects: Mapping[str, Stamp], before: Mapping[str, Stamp]
+    ) -> dict[str, Stamp]:
+        """Those of others' files whose bytes are right; `before`: what an earlier attempt found right."""
         right = {}
         for entry in manifest.entries:
-            if (stamp := suspects.get(entry.path)) is not None and await self._matches(
-                self.directory(manifest) / entry.path, entry.size, entry.digest
+            stamp, path = suspects.get(entry.path), self.directory(manifest) / entry.path
+            if stamp is not None and (
+                before.get(entry.path) == stamp or await self._matches(path, entry.size, entry.digest)
             ):
                 right[entry.path] = stamp
         return right

@@ -17,6 +17,7 @@ from cachemgr.tiers.owner import Owner
 SEAL = "seal.json"
 SNAPSHOT = "snapshot"
 SPARE = "spare"
+BLOB = "sha256-"  # begins the name of a blob that is being reclaimed, directly in the trash
 
 
 class Trash:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import stat
+from typing import Any
 
 import pytest
 
+from cachemgr.aio.iopool import IoPool
 from cachemgr.domain.manifest import Manifest
+from cachemgr.domain.ref import Ref
 from cachemgr.tiers.directory import DirectoryTier
 from cachemgr.tiers.trash import SPARE
 from tests.tiers.conftest import Open
@@ -95,3 +98,42 @@ async def test_a_manifest_without_sha256_is_never_sealed(tier: DirectoryTier) ->
     made = manifest(have=frozenset({"config.json"}))
     with pytest.raises(ValueError, match="no sha256"):
         await tier.snapshots.publish(Manifest("hf", made.name, made.revision, made.files), None)
+
+
+@pytest.mark.parametrize("revision", ["v" * 200, "a/./b", "branch/", "x" * 100 + "/" + "y" * 100])
+async def test_a_ref_that_no_file_can_be_named_after_does_not_fail_a_pull(tier: DirectoryTier, revision: str) -> None:
+    ref = Ref("hf", "acme/" + "n" * 90, revision)
+    made = manifest(name=ref.name)
+    await publish(tier, made, ref=ref)
+    assert [sealed.manifest for sealed in await tier.snapshots.scan()] == [made]
+    assert (await tier.refs.recall(made.ref)) is not None
+
+
+@pytest.mark.parametrize("obstacle", ["refs/main/deeper", "refs"])
+async def test_others_files_in_the_way_of_a_ref_stay(tier: DirectoryTier, obstacle: str) -> None:
+    theirs = tier.layout.repo("hf", "acme/small") / obstacle
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("theirs")
+    await publish(tier, manifest())
+    assert theirs.read_text() == "theirs"
+    assert len(await tier.snapshots.scan()) == 1
+    await tier.snapshots.discard(manifest().id)
+    assert theirs.read_text() == "theirs"
+
+
+async def test_a_snapshot_of_thousands_of_files_takes_few_calls_of_the_pool(tier: DirectoryTier, pool: IoPool) -> None:
+    files = {f"dir{number % 50}/file{number}.json": b"%d" % (number % 100) for number in range(3000)}
+    made = manifest(files)
+    await store(tier, *{data: None for data in files.values()})
+    calls, run = 0, pool.run
+
+    async def counted(*args: Any, **kwargs: Any) -> object:  # whatever `run` takes
+        nonlocal calls
+        calls += 1
+        return await run(*args, **kwargs)
+
+    pool.run = counted  # type: ignore[method-assign,assignment]  # to count what goes through it
+    sealed = await tier.snapshots.publish(made, MAIN)
+    assert calls < 5
+    assert len(sealed.manifest.files) == 3000
+    assert not sealed.adopted

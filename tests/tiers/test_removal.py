@@ -13,7 +13,7 @@ import pytest
 from cachemgr.domain.ref import Ref
 from cachemgr.tiers.directory import DirectoryTier
 from cachemgr.tiers.owner import Owner
-from cachemgr.tiers.trash import SEAL
+from cachemgr.tiers.trash import SEAL, SPARE
 from tests.tiers import writing
 from tests.tiers.making import COMMIT, FILES, MAIN, OTHER, contents, etag, manifest, publish, sha256
 
@@ -225,3 +225,39 @@ def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
         return os.stat_result((*info[:8], info.st_mtime + seconds, info.st_ctime))
 
     monkeypatch.setattr(os, "fstat", ahead)
+
+
+async def test_a_reclaim_that_died_gives_a_linked_blob_its_name_back(tier: DirectoryTier) -> None:
+    await publish(tier, manifest())
+    linked, unlinked = tier.blobs.path(sha256(FILES["config.json"])), tier.blobs.path(sha256(b"nothing links it"))
+    unlinked.write_bytes(b"nothing links it")
+    for blob in (linked, unlinked):
+        blob.rename(tier.layout.trash / f"{blob.name}.{Owner(boot(), pid_namespace(), 2**22 + 1, 1).unique_name()}")
+    await tier.sweep(writing.alone)
+    assert linked.samefile(tier.snapshots.directory(manifest()) / "config.json")
+    assert not unlinked.exists()
+    assert names(tier.layout.trash) == {SPARE}
+
+
+async def test_what_cannot_be_swept_now_does_not_stop_the_start(
+    tier: DirectoryTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publish(tier, manifest())
+    interrupted(tier)
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", broken)
+        await tier.sweep(writing.alone)
+    await tier.sweep(writing.alone)
+    assert not tier.snapshots.directory(manifest()).exists()
+
+
+def boot() -> str:
+    return Owner.current().boot
+
+
+def pid_namespace() -> int:
+    return Owner.current().pid_namespace
