@@ -58,3 +58,20 @@ async def test_a_call_that_has_not_begun_is_dropped_with_its_caller(pool: IoPool
     release.set()
     await asyncio.gather(*blockers)
     assert ran == []
+
+
+async def test_clearing_up_is_done_even_if_its_caller_is_cancelled_before_it_begins(pool: IoPool) -> None:
+    release = threading.Event()
+    blockers = [asyncio.create_task(pool.run(release.wait)) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    ran: list[int] = []
+    late = asyncio.create_task(pool.finish(ran.append, 1))
+    await asyncio.sleep(0.01)
+    late.cancel()
+    await asyncio.sleep(0.01)
+    assert not late.done()
+    release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await late
+    await asyncio.gather(*blockers)
+    assert ran == [1]
