@@ -26,7 +26,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Names = Annotated[bool, typer.Option("--quiet", "-q", help="Only the names.")]
 
 
-@ckpt_app.command("push")
+@ckpt_app.command("push", short_help="Publish a checkpoint.")
 def push(
     directory: Directory,
     to: Bucket,
@@ -44,7 +44,7 @@ def push(
     return _transfer(to, "/v1/checkpoints/push", body, quiet=quiet, as_json=as_json, config=config)
 
 
-@ckpt_app.command("pull")
+@ckpt_app.command("pull", short_help="Restore a checkpoint into a directory.")
 def pull(
     source: Bucket,
     directory: Directory,
@@ -62,7 +62,7 @@ def pull(
     return _transfer(source, "/v1/checkpoints/pull", body, quiet=quiet, as_json=as_json, config=config)
 
 
-@ckpt_app.command("ls")
+@ckpt_app.command("ls", short_help="List the published checkpoints.")
 def ls(source: Bucket, *, quiet: Names = False, as_json: Json = False, config: Config = None) -> None:
     """List the published checkpoints, the newest first.
 

@@ -11,11 +11,13 @@ import typer
 from cachemgr.cli import output
 from cachemgr.cli.options import Config, Json
 from cachemgr.cli.session import load, session
-from cachemgr.cli.text import counted, duration, short_ref, size, table
-from cachemgr.cli.words import doing, standing
+from cachemgr.cli.text import counted, duration, short_ref, size, speed, table
+from cachemgr.cli.words import doing
 
 status_app = typer.Typer(rich_markup_mode=None, add_completion=False)
 df_app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+_WIDE = 100
 
 Value = dict[str, Any]  # Any: decoded JSON
 
@@ -30,10 +32,12 @@ def df(*, as_json: Json = False, config: Config = None) -> None:
 
 def tiers_table(tiers: Sequence[Value], columns: int | None) -> list[str]:
     """A table of tiers."""
-    headers = ("TIER", "USED", "RESERVED", "FREE", "LOW", "HIGH", "HARD", "KIND", "PATH")
-    sizes = ("used_bytes", "reserved_bytes", "free_bytes", "low_bytes", "high_bytes", "hard_bytes")
-    rows = [[tier["tier"], *(size(tier[name]) for name in sizes), tier["kind"], tier["path"]] for tier in tiers]
-    return table(headers, rows, columns, right="USED RESERVED FREE LOW HIGH HARD")
+    sizes = ("used", "reserved", "free", "low", "high", "hard")
+    rest = ("kind", "path") if columns is None or columns >= _WIDE else ("path",)
+    rows = [
+        [one["tier"], *(size(one[f"{name}_bytes"]) for name in sizes), *(one[name] for name in rest)] for one in tiers
+    ]
+    return table([name.upper() for name in ("tier", *sizes, *rest)], rows, columns, right=" ".join(sizes).upper())
 
 
 @status_app.command("status")
@@ -59,14 +63,18 @@ def _page(value: Value, own: bool, columns: int | None) -> Iterator[str]:
     moving = [one for one in value["transfers"] if one["state"] in ("queued", "running", "verifying")]
     if moving:
         yield ""
-        rows = [[short_ref(one["ref"]), doing(one), _standing(one)] for one in moving]
-        yield from table(("TRANSFER", "DOES", "STANDS AT"), rows, columns)
+        headers = ("TRANSFER", "DOES", "DONE", "OF", "FILES", "SPEED", "LEFT")
+        yield from table(headers, [_transfer(one) for one in moving], columns, right="DONE OF FILES SPEED LEFT")
 
 
 def _where(model: Value) -> str:
     return str(model["error"]["detail"] if model["error"] else model["path"] or "-")
 
 
-def _standing(view: Value) -> str:
-    seconds = float(view["seconds"])
-    return standing(view, view["done_bytes"] / seconds if seconds else 0.0)
+def _transfer(view: Value) -> list[str]:
+    done, total, seconds = int(view["done_bytes"]), view["total_bytes"], float(view["seconds"])
+    rate = done / seconds if seconds else 0.0
+    files = f"{view['files_done']}/{view['files']}" if view["files"] else "-"
+    left = duration((total - done) / rate) if total and rate else "-"
+    part = f"{100 * done // total} %" if total else "-"
+    return [short_ref(view["ref"]), doing(view), part, size(total), files, speed(rate) if rate else "-", left]

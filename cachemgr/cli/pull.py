@@ -24,7 +24,7 @@ Revision = Annotated[str | None, typer.Option("--revision", metavar="REV", help=
 AllowStale = Annotated[
     bool, typer.Option("--allow-stale", help="With the origin away, the newest verified copy will do.")
 ]
-Onto = Annotated[TierName, typer.Option("--tier", metavar="TIER", help="Where to: volume (default) or disk.")]
+Onto = Annotated[TierName, typer.Option("--tier", metavar="TIER", help="Where to: volume or disk.")]
 
 
 @pull_app.command("pull")

@@ -12,7 +12,7 @@ from cachemgr.cli import address, output
 from cachemgr.cli.options import Config, DryRun, Json, MaybeRef, OnTier, Refs, TierName, Yes, byte_count
 from cachemgr.cli.session import load, session
 from cachemgr.cli.text import size
-from cachemgr.client import Api, Usage
+from cachemgr.client import Api, CacheError, Usage
 
 evict_app = typer.Typer(rich_markup_mode=None, add_completion=False)
 rm_app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -24,7 +24,7 @@ Removed = dict[str, Any]  # Any: a Removed as JSON
 Bytes = Annotated[
     str | None, typer.Option("--bytes", metavar="SIZE", help="At least so much: 20GB. Default: to `low`.")
 ]
-From = Annotated[TierName, typer.Option("--tier", metavar="TIER", help="Where from: disk (default).")]
+From = Annotated[TierName, typer.Option("--tier", metavar="TIER", help="Where from.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the ids that went.")]
 
 
@@ -86,7 +86,7 @@ def _remover(api: Api, ref: str, tier: str | None) -> Callable[[bool], Removed]:
 
 
 def _asked_first(act: Callable[[bool], Removed], dry_run: bool, yes: bool) -> Removed:
-    """Do it; in a terminal only after showing what would go and being told to go on. Raises Abort."""
+    """Do it; in a terminal only after showing what would go and being told to go on."""
     if dry_run or yes or not sys.stdin.isatty():
         return act(dry_run)
     planned = act(True)
@@ -94,7 +94,8 @@ def _asked_first(act: Callable[[bool], Removed], dry_run: bool, yes: bool) -> Re
         return act(False)
     for line in _lines(planned):
         output.note(line)
-    typer.confirm("Go on?", abort=True, err=True)
+    if not typer.confirm("Go on?", err=True):
+        raise CacheError("not confirmed: nothing was removed", "-y removes without asking", "declined")
     return act(False)
 
 

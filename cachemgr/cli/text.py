@@ -10,6 +10,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _STEPS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 GAP = "  "
+_NARROWEST = 8
 
 
 def size(count: float | None) -> str:
@@ -81,14 +82,13 @@ def counted(count: int, noun: str) -> str:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, right: str = "") -> list[str]:
-    """Aligned lines, headers in `right` at the right; with a `width` the widest column gives way until all fits."""
+    """Aligned lines, headers in `right` at the right; with a `width` the widest columns give way until all fits."""
     columns = [[header, *(row[n] for row in rows)] for n, header in enumerate(headers)]
     widths = [max(map(len, column)) for column in columns]
     if width is not None:
-        over = sum(widths) + len(GAP) * (len(widths) - 1) - width
-        widest = widths.index(max(widths))
-        if over > 0:
-            widths[widest] = max(widths[widest] - over, len(headers[widest]), 8)
+        room = width - len(GAP) * (len(widths) - 1)
+        while sum(widths) > room and max(widths) > _NARROWEST:
+            widths[widths.index(max(widths))] -= 1
     aligned = [
         [(cell.rjust if headers[n] in right.split() else cell.ljust)(widths[n]) for cell in cells]
         for n, column in enumerate(columns)

@@ -29,7 +29,7 @@ class Seen:
 
     @property
     def lines(self) -> list[str]:
-        return [line.rstrip() for line in self.text.replace("\r\n", "\n").split("\n")]
+        return [line.rpartition("\r")[2].rstrip() for line in self.text.replace("\r\n", "\n").split("\n")]
 
 
 class Terminal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -173,7 +174,7 @@ def test_bars_fit_their_terminal_and_leave_one_line(world: World, columns: int) 
     seen = terminal.end()
     assert seen.code == 0
     assert f"{REF}: 1.3 GB in 20 files" in seen.text
-    frames = [part.rstrip() for line in seen.lines for part in line.split("\r") if "━" in part]
+    frames = [part.rstrip() for part in re.split(r"[\r\n]", seen.text) if "━" in part]
     assert frames
     assert max(map(len, frames)) <= columns
 
@@ -186,7 +187,7 @@ def test_an_interruption_in_a_terminal_takes_the_bar_away(world: World) -> None:
     os.killpg(terminal.process.pid, signal.SIGINT)
     seen = terminal.end()
     assert seen.code == 130
-    assert seen.lines[-2].split("\r")[-1] == "interrupted"  # on the line where the bar was
+    assert seen.lines[-2] == "interrupted"
     assert world.calls("cancelled") == [(REF,)]
 
 
