@@ -5,13 +5,19 @@ on_debian_as_root() { [ "$(id -u)" = 0 ] && [ -e /etc/debian_version ] && comman
 
 debian_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
+# debian_missing PACKAGE...: those that are not installed, one a line.
+debian_missing() {
+  local package
+  for package; do
+    debian_installed "$package" || echo "$package"
+  done
+}
+
 # debian_install PACKAGE...: installs those that are missing; asks the mirrors only then. Services that a package
 # would start are not wanted: the tests start their own, on free ports.
 debian_install() {
-  local package missing=()
-  for package; do
-    debian_installed "$package" || missing+=("$package")
-  done
+  local missing
+  mapfile -t missing < <(debian_missing "$@")
   if [ ${#missing[@]} -eq 0 ]; then
     return 0
   fi

@@ -9,12 +9,16 @@ cd "$(dirname "$0")/.."
 . tools/debian.sh
 
 main() {
-  local packages
+  local packages missing
   mapfile -t packages < <(sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' tests/services/packages.txt)
+  mapfile -t missing < <(debian_missing "${packages[@]}")
+  if [ ${#missing[@]} -eq 0 ]; then
+    return
+  fi
   if on_debian_as_root; then
-    debian_install "${packages[@]}"
+    debian_install "${missing[@]}"
   elif [ "${CACHEMGR_REQUIRE_PARTS:-}" = 1 ]; then
-    echo "parts: CACHEMGR_REQUIRE_PARTS=1, but only root on Debian can install ${packages[*]}" >&2
+    echo "parts: CACHEMGR_REQUIRE_PARTS=1, but only root on Debian can install ${missing[*]}" >&2
     exit 1
   else
     echo "parts: not root on Debian: tests that need a missing part are left out and named at the end"
