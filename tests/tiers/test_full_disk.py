@@ -21,13 +21,18 @@ FILES = {"config.json": b"{}", "model.safetensors": bytes(range(256)) * 4096 * 8
 NEXT = {**FILES, "config.json": b'{"next": 1}', "more.safetensors": b"more" * MIB}
 
 
+def append_for_ever(path: Path, data: bytes) -> None:
+    with path.open("ab", buffering=0) as stream:
+        while True:
+            stream.write(data)
+
+
 def fill_up(disk: Path) -> Path:
     """Take every block and leave nothing."""
     junk = disk / "junk"
     for size in (MIB, 4096, 1):
-        with junk.open("ab", buffering=0) as stream, pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
-            while True:
-                stream.write(b"x" * size)
+        with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+            append_for_ever(junk, b"x" * size)
     os.sync()
     return junk
 
