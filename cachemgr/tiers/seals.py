@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from cachemgr.domain.errors import CachemgrError, Usage
 from cachemgr.domain.manifest import Entry, Manifest
 from cachemgr.tiers import walk
 from cachemgr.tiers.durable import names, read_json, remove_file, sync_directory, write_json
-from cachemgr.tiers.layout import Layout
+from cachemgr.tiers.layout import Layout, one_name
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class SealFiles:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
+        self._parsed: dict[str, tuple[tuple[int, ...], Seal | None]] = {}
 
     def write(self, seal: Seal) -> None:
         """Seal, durably: what it speaks of must be durable already."""
@@ -100,9 +102,18 @@ class SealFiles:
         return read_seal(self._layout.seal(id), id)
 
     def peek(self, id: str) -> Seal | None:
-        """`read` for those who only look: what cannot be read right now is none."""
+        """`read` for those who only look: what cannot be read right now is none, and an unchanged file is not read."""
         try:
-            return self.read(id)
+            info = os.lstat(self._layout.seal(id))
+            # A seal is only ever replaced as a whole: another one has another inode or another time.
+            stamp = (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+            known = self._parsed.get(id)
+            if known is None or known[0] != stamp:
+                known = self._parsed[id] = (stamp, self.read(id))
+            return known[1]
+        except FileNotFoundError:
+            self._parsed.pop(id, None)
+            return None
         except OSError as error:
             log.warning(_UNREADABLE, extra={"id": id, "error": str(error)})
             return None
@@ -114,8 +125,10 @@ class SealFiles:
 
     def all(self) -> list[Seal]:
         """Every seal that can be read."""
-        ids = [name.removesuffix(_SUFFIX) for name in names(self._layout.manifests) if name.endswith(_SUFFIX)]
-        return [seal for id in ids if (seal := self.peek(id)) is not None]
+        return [seal for id in filter(_is_id, self._listed()) if (seal := self.peek(id)) is not None]
+
+    def _listed(self) -> list[str]:
+        return [name.removesuffix(_SUFFIX) for name in names(self._layout.manifests) if name.endswith(_SUFFIX)]
 
     def present(self, seal: Seal | None) -> Sealed | None:
         """What a seal speaks of, if its directory still looks like it; else None, and a line in the log.
@@ -141,6 +154,13 @@ class SealFiles:
         unlinked_bytes = sum(entry.size for entry in seal.manifest.entries if entry.path in apart)
         path = self._layout.snapshot(seal.manifest)
         return Sealed(seal.manifest, path, seal.origins.adopted, seal.sealed_at, unlinked_bytes)
+
+
+def _is_id(name: str) -> bool:
+    try:
+        return one_name(name) == name
+    except Usage:
+        return False
 
 
 def _sample(entries: Sequence[Entry]) -> Sequence[Entry]:

@@ -198,6 +198,9 @@ async def test_what_is_no_seal_is_ignored(tier: DirectoryTier) -> None:
     (tier.layout.manifests / "note.txt").write_text("x")
     (tier.layout.manifests / "link.json").symlink_to("/etc/passwd")
     os.mkfifo(tier.layout.manifests / "pipe.json")
+    for name in (".json", ".hidden.json", "~x.json", "line\nbreak.json"):
+        (tier.layout.manifests / name).write_text("{}")
+    os.mknod(bytes(tier.layout.manifests) + b"/\xff.json")
     assert len(await tier.snapshots.scan()) == 1
 
 
