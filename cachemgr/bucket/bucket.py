@@ -12,7 +12,7 @@ from cachemgr.bucket.checks import Check, encoded, probe, whole_headers
 from cachemgr.bucket.copying import copy_object
 from cachemgr.bucket.faults import ConditionFailed, StoreRefused, UploadGone
 from cachemgr.bucket.line import Line
-from cachemgr.bucket.multipart import Multipart, abort_upload
+from cachemgr.bucket.multipart import Multipart, abort_upload, list_uploads
 from cachemgr.bucket.prints import Prints
 from cachemgr.bucket.sender import Sender
 from cachemgr.bucket.stored import SHA256_METADATA, Stored, find, tag
@@ -132,10 +132,7 @@ class Bucket:
 
     async def abort_uploads(self, prefix: str) -> int:
         """Abort every multipart upload to keys that begin with `prefix`; how many there were."""
-        answer = await self._line.ask(
-            prefix, lambda client: client.list_multipart_uploads(Bucket=self._line.bucket, Prefix=prefix)
-        )
-        found = [(upload["Key"], upload["UploadId"]) for upload in answer.get("Uploads", [])]
+        found = await list_uploads(self._line, prefix)
         for key, upload_id in found:
             with contextlib.suppress(UploadGone):
                 await abort_upload(self._line, key, upload_id)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cachemgr.aio.crowd import each
 from cachemgr.aio.lastly import lastly
 from cachemgr.bucket.checks import encoded, part_headers
-from cachemgr.bucket.faults import StoreRefused
+from cachemgr.bucket.faults import StoreRefused, UploadGone
 from cachemgr.bucket.line import Line
 from cachemgr.bucket.prints import Prints
 from cachemgr.bucket.sender import Sender
@@ -106,10 +106,18 @@ class Multipart:
 
     async def _sweep(self, keep: str | None) -> None:
         line, key = self.sender.line, self.sender.key
-        answer = await line.ask(key, lambda client: client.list_multipart_uploads(Bucket=line.bucket, Prefix=key))
-        for upload in answer.get("Uploads", []):
-            if upload.get("Key") == key and upload.get("UploadId") not in (None, keep):
-                await abort_upload(line, key, upload["UploadId"])
+        for found, upload_id in await list_uploads(line, key):
+            if found == key and upload_id != keep:
+                await abort_upload(line, key, upload_id)
+
+
+async def list_uploads(line: Line, prefix: str) -> list[tuple[str, str]]:
+    """`(key, upload id)` of the uploads that were begun and not ended, to keys that begin with `prefix`."""
+    try:
+        answer = await line.ask(prefix, lambda client: client.list_multipart_uploads(Bucket=line.bucket, Prefix=prefix))
+    except UploadGone:  # rclone's way to say that there are none
+        return []
+    return [(x["Key"], x["UploadId"]) for x in answer.get("Uploads", []) if "Key" in x and "UploadId" in x]
 
 
 async def abort_upload(line: Line, key: str, upload_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession, get_session
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError
+from botocore.loaders import Loader, create_loader
 
 from cachemgr.aio.iopool import IoPool
 from cachemgr.bucket.access import Access
@@ -105,7 +107,7 @@ async def open_store(access: Access, pool: IoPool, stack: AsyncExitStack) -> Sto
     session = get_session()
     if access.access_key_id and access.secret_access_key:
         session.set_credentials(access.access_key_id, access.secret_access_key, access.session_token)
-    await pool.run(_load_models, session)
+    session.register_component("data_loader", await pool.run(_loader))
     try:
         region = access.region or session.get_config_variable("region") or "us-east-1"
         path_style = access.path_style if access.path_style is not None else bool(access.endpoint_url)
@@ -141,10 +143,12 @@ def _stay_in_region(context: dict[str, Any], **_: object) -> None:
     context.setdefault("s3_redirect", {})["redirected"] = True
 
 
-def _load_models(session: AioSession) -> None:
-    """Read the SDK's large tables, which it would otherwise read on the event loop."""
-    loader = session.get_component("data_loader")
+@functools.cache
+def _loader() -> Loader:
+    """The SDK's large tables, which every client would otherwise read for itself, and on the event loop; blocks."""
+    loader = create_loader()
     for table in _TABLES:
         loader.load_data_with_path(table)
     for kind in _MODELS:
         loader.load_service_model("s3", kind)
+    return loader
