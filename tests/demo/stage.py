@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from tests.demo.screen import Screen
 from tests.services.hub.server import Hub, hub_server
-from tests.services.s3 import S3Server, ministack_server
+from tests.services.s3 import S3Server, rclone_server
 from tests.services.worker import Worker
 
 NEEDED_BYTES = 1_000_000_000
@@ -104,8 +103,8 @@ def stage(screen: Screen) -> Iterator[Stage]:
             raise Wrong(f"{root} has less than 1 GB free: set TMPDIR to a directory that has")
         hub = stack.enter_context(hub_server(root / "hub"))
         (root / "s3").mkdir()
-        s3 = stack.enter_context(ministack_server(root / "s3"))
-        _make_bucket(s3)
+        s3 = stack.enter_context(rclone_server(root / "s3"))
+        (root / "s3" / "buckets" / BUCKET).mkdir()
         worker = Worker(root, hub.url)
         worker.extra.update(_environment(worker, s3))
         _write_environment(worker)
@@ -155,9 +154,3 @@ def _write_environment(worker: Worker) -> None:
     own = [name for name in worker.environ if name not in (*_TERMINAL, "HOME")]
     lines = [f"export {name}={shlex.quote(worker.environ[name])}\n" for name in own]
     (worker.root / "env.sh").write_text("".join(lines))
-
-
-def _make_bucket(s3: S3Server) -> None:
-    request = urllib.request.Request(f"{s3.endpoint_url}/{BUCKET}", method="PUT")
-    with urllib.request.urlopen(request, timeout=10):
-        pass

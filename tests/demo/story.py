@@ -123,6 +123,7 @@ def run(stage: Stage) -> None:
 def checkpoint(stage: Stage) -> None:
     """A checkpoint is published and restored."""
     stage.run(f"cachemgr ckpt push out/checkpoint-500 s3://{BUCKET}/run")
+    stage.run(f"find s3/buckets/{BUCKET} -type f")
     stage.run(f"cachemgr ckpt ls s3://{BUCKET}/run")
     stage.run(f"cachemgr ckpt pull s3://{BUCKET}/run restored")
     stage.run("diff -r out/checkpoint-500 restored/checkpoint-500 && echo identical")
