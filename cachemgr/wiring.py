@@ -66,7 +66,7 @@ class Floor:
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class Foundation:
     """What rooms on every floor use."""
 
     pool: IoPool
@@ -106,7 +106,7 @@ async def open_house(settings: Settings, tasks: asyncio.TaskGroup) -> AsyncItera
         metrics = Metrics(CollectorRegistry())
         floors = await _floors(settings, plane, pool, stack)
         checkpoints = Checkpoints(buckets, plane, pool, metrics, settings.transfers.files)
-        yield _furnished(settings, tasks, Base(pool, plane, metrics, checkpoints), floors)
+        yield _furnished(settings, tasks, Foundation(pool, plane, metrics, checkpoints), floors)
 
 
 async def _floors(settings: Settings, plane: DataPlane, pool: IoPool, stack: AsyncExitStack) -> list[Floor]:
@@ -171,7 +171,7 @@ def _volume_marks(settings: Settings) -> Watermarks:
     return Watermarks.unlimited() if marks is None else Watermarks(*marks, 0)
 
 
-def _furnished(settings: Settings, tasks: asyncio.TaskGroup, base: Base, floors: Sequence[Floor]) -> House:
+def _furnished(settings: Settings, tasks: asyncio.TaskGroup, base: Foundation, floors: Sequence[Floor]) -> House:
     metrics, plane, files_at_once = base.metrics, base.plane, settings.transfers.files
     shelves = [floor.shelf for floor in floors]
     transfers, holding = Transfers(tasks, metrics), Holding()
