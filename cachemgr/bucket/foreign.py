@@ -7,6 +7,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     CredentialRetrievalError,
+    EndpointProviderError,
     HTTPClientError,
     NoCredentialsError,
     ParamValidationError,
@@ -32,8 +33,8 @@ def translate(error: Exception, where: str) -> CachemgrError:
         return from_answer(int(about.get("HTTPStatusCode", 500)), code, where, headers)
     if isinstance(error, _CREDENTIALS):
         return Unauthorized(f"{where}: there are no usable credentials ({type(error).__name__})", hint=KEYS_HINT)
-    if isinstance(error, ParamValidationError):
-        return bad_request(where, "S3 does not allow this name")
+    if isinstance(error, ParamValidationError | EndpointProviderError):
+        return bad_request(where, f"no request can be made of this ({type(error).__name__})")
     cause = error.kwargs.get("error") if isinstance(error, HTTPClientError) else None
     if isinstance(cause, RedirectRefused):
         return StoreRefused(f"{where}: the store answers {cause.status}: redirects are not followed")

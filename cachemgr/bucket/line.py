@@ -34,7 +34,8 @@ class Line:
         try:
             return await call(self.store.client)
         except FOREIGN as error:
-            raise translate(error, self.where(key)) from error
+            # Without their error as its cause: a store may throw back in it what was signed.
+            raise translate(error, self.where(key)) from None
 
     async def ask(self, key: str, call: Callable[[S3Client], Awaitable[T]]) -> T:
         """The answer to a request that may be sent twice; raises our errors."""
@@ -45,4 +46,4 @@ class Line:
         try:
             return await self.store.signer(self.bucket)
         except FOREIGN as error:
-            raise translate(error, self.where()) from error
+            raise translate(error, self.where()) from None

@@ -117,7 +117,7 @@ async def open_store(access: Access, pool: IoPool, stack: AsyncExitStack) -> Sto
             )
         )
     except (BotoCoreError, ValueError) as error:
-        raise bad_request("the S3 store", f"it cannot be opened ({type(error).__name__})") from error
+        raise bad_request("the S3 store", f"it cannot be opened ({type(error).__name__})") from None
     client.meta.events.register("before-call.s3", _stay_in_region)
     return Store(client, session, region, path_style)
 
