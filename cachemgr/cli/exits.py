@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cachemgr.cli.text import size
+from cachemgr.cli.text import folded, size
 from cachemgr.client import CacheError
 from cachemgr.domain.errors import CachemgrError
 
@@ -66,8 +65,8 @@ class Failure:
 
     def text(self, width: int | None) -> str:
         """What happened, what it means, and what to do next; wrapped for a terminal of this width."""
-        said = [("error: ", self.detail), ("       ", self._meaning()), ("  hint: ", self.hint)]
-        return "\n".join(_folded(head, line, width) for head, line in said if line)
+        said = [("error: ", self.detail), ("       ", self._meaning()), ("hint:  ", self.hint)]
+        return "\n".join(folded(head, line, width) for head, line in said if line)
 
     def _meaning(self) -> str:
         if self.code != "no_space":
@@ -80,16 +79,3 @@ class Failure:
 
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) else None
-
-
-def _folded(head: str, line: str, width: int | None) -> str:
-    if width is None:
-        return head + line
-    return textwrap.fill(
-        line,
-        width,
-        initial_indent=head,
-        subsequent_indent=" " * len(head),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )

@@ -11,7 +11,7 @@ import typer
 from cachemgr.cli import output
 from cachemgr.cli.options import Config, Json
 from cachemgr.cli.session import load, session
-from cachemgr.cli.text import counted, duration, short_ref, size, speed, table
+from cachemgr.cli.text import counted, duration, folded, short_ref, size, speed, table
 from cachemgr.cli.words import doing
 
 status_app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -58,17 +58,18 @@ def _page(value: Value, own: bool, columns: int | None) -> Iterator[str]:
     yield from tiers_table(value["tiers"], columns)
     if value["models"]:
         yield ""
-        rows = [[short_ref(one["ref"]), one["state"], one["tier"] or "-", _where(one)] for one in value["models"]]
+        rows = [
+            [short_ref(one["ref"]), one["state"], one["tier"] or "-", one["path"] or "-"] for one in value["models"]
+        ]
         yield from table(("MODEL", "STATE", "TIER", "WHERE"), rows, columns)
+        yield from (
+            folded(f"  {one['ref']}: ", one["error"]["detail"], columns) for one in value["models"] if one["error"]
+        )
     moving = [one for one in value["transfers"] if one["state"] in ("queued", "running", "verifying")]
     if moving:
         yield ""
         headers = ("TRANSFER", "DOES", "DONE", "OF", "FILES", "SPEED", "LEFT")
         yield from table(headers, [_transfer(one) for one in moving], columns, right="DONE OF FILES SPEED LEFT")
-
-
-def _where(model: Value) -> str:
-    return str(model["error"]["detail"] if model["error"] else model["path"] or "-")
 
 
 def _transfer(view: Value) -> list[str]:

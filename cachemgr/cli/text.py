@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -79,6 +80,21 @@ def shortened(text: str, width: int) -> str:
 def counted(count: int, noun: str) -> str:
     """`1 file`, `20 files`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def folded(head: str, line: str, width: int | None) -> str:
+    """`head` and `line`, wrapped between words and indented below the head where a terminal has only so much room."""
+    if width is None:
+        return head + line
+    indent = " " * min(len(head), 7)
+    return textwrap.fill(
+        line,
+        width,
+        initial_indent=head,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, right: str = "") -> list[str]:

@@ -36,7 +36,7 @@ def test_an_error_of_the_daemon_is_told_in_full(
         said = cli(*argv)
         assert (said.code, said.out) == (code, "")
         assert said.err.splitlines()[0] == f"error: {trouble.detail}"
-        assert said.err.splitlines()[-1] == f"  hint: {trouble.hint}"
+        assert said.err.splitlines()[-1] == f"hint:  {trouble.hint}"
         problem = cli(*argv, "--json")
         assert (problem.code, problem.err) == (code, "")
         told = {name: problem.json[name] for name in ("code", "detail", "hint")}
