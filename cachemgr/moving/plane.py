@@ -8,7 +8,7 @@ from pathlib import Path
 from cachemgr.domain.digest import Seen
 from cachemgr.moving.copying import Copy
 from cachemgr.moving.fetch import Fetch
-from cachemgr.moving.gear import Gear
+from cachemgr.moving.gear import RANGE, Gear
 from cachemgr.moving.hashes import Hashes
 from cachemgr.moving.patience import Patience
 from cachemgr.moving.reading import open_source
@@ -18,7 +18,7 @@ from cachemgr.moving.sinks import open_sinks
 from cachemgr.moving.stop import Stop
 from cachemgr.moving.target import Resume, Target
 
-_WINDOW_BYTES = 64 << 20
+_AHEAD = 2
 _ONE_REQUEST_BYTES = 64 << 20
 
 
@@ -26,8 +26,8 @@ class DataPlane:
     """Moves the bytes of files, hashed on the way, on threads of its own.
 
     `connections` is how many one origin sees at a time, over all movements. `window_bytes` bounds the buffers of all
-    movements together, apart from one buffer of 8 MiB that each of them always gets. Files up to `one_request_bytes`
-    are asked for by one request and hashed by the thread that receives them, larger ones by ranges.
+    movements together (48 MiB for 4 connections), apart from one of 8 MiB that each of them always gets. Files up to
+    `one_request_bytes` are asked for by one request and hashed by the thread that receives them, larger ones by ranges.
 
     Callbacks (`progress` with the bytes moved since the last call, `frontier` with the bytes from the beginning that
     are hashed and fsynced) are called from those threads and must be quick. A cancelled call has ended, threads
@@ -38,10 +38,12 @@ class DataPlane:
         self,
         connections: int = 4,
         *,
-        window_bytes: int = _WINDOW_BYTES,
+        window_bytes: int | None = None,
         one_request_bytes: int = _ONE_REQUEST_BYTES,
         patience: Patience | None = None,
     ) -> None:
+        # A buffer for each connection, and two that the hasher has not come to: more makes nothing faster.
+        window_bytes = window_bytes or (connections + _AHEAD) * RANGE
         self._gear = Gear(connections, window_bytes, one_request_bytes, patience or Patience())
 
     async def fetch(

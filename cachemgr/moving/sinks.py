@@ -15,7 +15,7 @@ STEP = 256 << 10
 """How much is received and hashed at a time: it is still in the core's own cache when it is written."""
 
 _BLOCK = 4096
-_DIRECT_PIECE = 4 << 20
+_DIRECT_PIECE = 2 << 20
 _DIRECT_FROM = 1 << 20
 _SLICE = 32 << 10
 _WRITEBACK = 8 << 20

@@ -42,11 +42,13 @@ class Slots:
         """Bring a buffer home; nobody may look at it any more."""
         with self._changed:
             self._out[owner] -= 1
-            self._idle.append(slot)
             if not self._out[owner]:
                 del self._out[owner]
+            # A mapping ends with its last reference.
             if not self._out:
-                self._idle.clear()  # a mapping ends with its last reference
+                self._idle.clear()
+            elif self._out.total() + len(self._idle) < self._limit:
+                self._idle.append(slot)
             self._changed.notify_all()
 
     def _new(self) -> memoryview:
