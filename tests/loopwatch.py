@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import sys
 import threading
@@ -55,7 +56,7 @@ class LoopWatch:
     def _look(self) -> None:
         natives = {thread.ident: thread.native_id for thread in threading.enumerate()}
         turns = {}
-        for ident, frame in sys._current_frames().items():
+        for ident, frame in _frames().items():
             stack = _stack(frame)
             at = next((number for number, one in enumerate(stack) if one.f_code is _TURN), None)
             if at is not None and ident in natives and _is_ours(stack[at + 1 :], self.home):
@@ -74,6 +75,18 @@ class LoopWatch:
             turn.told = True
             self.blocks.append("".join(traceback.format_stack(stack[-1])))
         return turn
+
+
+def _frames() -> dict[int, FrameType]:
+    """The innermost frame of every thread."""
+    # A collection that starts inside the call can want the lock that the call holds (CPython 3.11): it waits for ever.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames()
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _stack(frame: FrameType | None) -> list[FrameType]:
