@@ -21,13 +21,24 @@ KEEP_SECONDS = 86400.0
 """How long the unfinished work of a writer that is gone, or that nobody can ask about, is kept for a resume."""
 
 _NAME = re.compile(r"(?P<key>.+)\.(?P<generation>[0-9]{1,9})", re.ASCII)
-_NOTE = re.compile(rb"(?P<owner>[0-9a-f-]{1,120}|-) (?P<size>[0-9]{1,19})\n", re.ASCII)
+_NOTE = re.compile(rb"(?P<owner>[0-9a-f-]{1,160}) (?P<size>[0-9]{1,19})\n", re.ASCII)
 _NOTE_SUFFIX = ".at"
-_OPEN: dict[Path, int] = {}
-"""What this process writes right now, with its descriptor; of the process and not of an object, as locks are, too."""
+_OPEN: dict[Path, _Open] = {}
+"""What this process writes right now; of the process and not of an object, as locks are, too."""
 
 _NOBODY = "-"  # in place of a writer: it has left this file for a resume
 _NOTE_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A file being written: its descriptor, and the writer's name for it, which no other writing ever had.
+
+    The name is compared and not the path: one volume can be mounted at several.
+    """
+
+    fd: int
+    writer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +68,10 @@ class PartFiles:
         path = self._claim(escape(key))
         try:
             if self._local:
-                _lock(_OPEN[path])
+                _lock(_OPEN[path].fd)
             # First whose it is, then its size: a death in between leaves nothing that takes space.
             self.note(path, 0)
-            os.ftruncate(_OPEN[path], size)
+            os.ftruncate(_OPEN[path].fd, size)
         except BaseException:
             self.drop(path)
             raise
@@ -72,17 +83,21 @@ class PartFiles:
             path = self._directory / f"{key}.{generation}"
             with contextlib.suppress(FileExistsError):
                 # Nobody judges it before its note is there, and that is written when it is in this table.
-                _OPEN[path] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+                _OPEN[path] = _Open(fd, Owner.current().unique_name())
                 return path
             generation += 1
 
-    def note(self, path: Path, proven_bytes: int, owner: str | None = None) -> None:
-        """Record how many bytes are hashed and on disk; by rename, so that a torn note cannot be read."""
-        owner = str(Owner.current()) if owner is None else owner
+    def note(self, path: Path, proven_bytes: int) -> None:
+        """Record how many bytes of a file that we write are hashed and on disk."""
+        self._note(path, proven_bytes, _OPEN[path].writer)
+
+    def _note(self, path: Path, proven_bytes: int, writer: str) -> None:
+        # By rename, so that a torn note cannot be read.
         note, scratch = _beside(path, _NOTE_SUFFIX), _beside(path, _NOTE_SUFFIX + "~")
         fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         try:
-            os.write(fd, f"{owner} {proven_bytes}\n".encode())
+            os.write(fd, f"{writer} {proven_bytes}\n".encode())
         finally:
             os.close(fd)
         os.replace(scratch, note)
@@ -95,7 +110,7 @@ class PartFiles:
                 self.drop(path)
                 return 0
             os.truncate(path, leftover.proven_bytes)
-            self.note(path, leftover.proven_bytes, _NOBODY)
+            self._note(path, leftover.proven_bytes, _NOBODY)
             return leftover.proven_bytes
         finally:
             _close(path)
@@ -171,7 +186,7 @@ class PartFiles:
         if text == _NOBODY:
             return True
         owner = Owner.parse(text)
-        if owner is None or path in _OPEN:
+        if owner is None or any(text == each.writer for each in [*_OPEN.values()]):
             return False
         return owner == Owner.current() or (_is_unlocked(path) if self._local else owner.has_ended())
 
@@ -209,9 +224,9 @@ def _lock(fd: int) -> bool:
 
 
 def _close(path: Path) -> None:
-    fd = _OPEN.pop(path, None)
-    if fd is not None:
-        os.close(fd)
+    found = _OPEN.pop(path, None)
+    if found is not None:
+        os.close(found.fd)
 
 
 def _split(name: str) -> tuple[str, int]:
