@@ -48,7 +48,8 @@ class Puller:
         wanted = narrowed(resolution.manifest, wish.ref, wish.include, wish.exclude)
         supplied = await self._fill(wish, wanted, onto, progress)
         for shelf in self._shelves:
-            if shelf.tier.writable and not resolution.stale and await shelf.find(wanted.id) is not None:
+            # Also where it is not sealed: a reader looks at the disk first, and must not find an older note there.
+            if shelf.tier.writable and not resolution.stale:
                 await shelf.tier.refs.remember(wish.ref.whole, wanted.revision, resolution.resolved_at)
         shelf = onto[-1]
         sealed = await shelf.find(wanted.id)
