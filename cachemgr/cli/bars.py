@@ -14,6 +14,8 @@ from cachemgr.cli.output import note, printable
 from cachemgr.cli.text import duration, short_ref, shortened, size, speed
 from cachemgr.cli.words import changed
 
+_SPARE = 3
+
 
 class _Cell(ProgressColumn):
     """A column of fixed width, so that nothing jumps while numbers change."""
@@ -46,9 +48,17 @@ class Bars:
     def __init__(self) -> None:
         console = Console(stderr=True)
         wide = console.width >= 100
-        cells = [_Cell("ref", 40 if wide else 22), BarColumn(bar_width=None), _Cell("bytes", 15), _Cell("speed", 9)]
-        cells += [_Cell("left", 11)] if wide else []
-        self._progress = Progress(*cells, _Cell("files", 5), console=console, transient=True, expand=True)
+        cells = [
+            ("ref", 40 if wide else 22),
+            ("bytes", 15),
+            ("speed", 9),
+            *([("left", 11)] if wide else []),
+            ("files", 5),
+        ]
+        # Short of the edge: the ^C that a terminal echoes would start a new line there, and leave the bar above it.
+        bar = max(console.width - sum(columns for _, columns in cells) - len(cells) - _SPARE, 4)
+        columns = [_Cell(*cell) for cell in cells]
+        self._progress = Progress(columns[0], BarColumn(bar), *columns[1:], console=console, transient=True)
         self._tasks: dict[str, TaskID] = {}
         self._lines: list[str] = []
 
