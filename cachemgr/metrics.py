@@ -11,7 +11,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # the library left it so
 
 RESULTS: Final = ("hit_disk", "hit_volume", "miss", "error")
-DIRECTIONS: Final = ("origin_to_volume", "origin_to_disk", "volume_to_disk", "disk_to_bucket", "bucket_to_disk")
+DIRECTIONS: Final = (
+    "origin_to_volume",
+    "origin_to_disk",
+    "volume_to_disk",
+    "disk_to_volume",
+    "disk_to_bucket",
+    "bucket_to_disk",
+)
 KINDS: Final = ("pull", "promote", "verify", "checkpoint_push", "checkpoint_pull")
 OUTCOMES: Final = ("done", "failed", "cancelled")
 STAGES: Final = ("pull", "promote", "verify", "restore")

@@ -21,7 +21,14 @@ ROOT = Path(__file__).parents[2]
 PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
     "cachemgr_requests_total": {"result": ("hit_disk", "hit_volume", "miss", "error")},
     "cachemgr_moved_bytes_total": {
-        "direction": ("origin_to_volume", "origin_to_disk", "volume_to_disk", "disk_to_bucket", "bucket_to_disk")
+        "direction": (
+            "origin_to_volume",
+            "origin_to_disk",
+            "volume_to_disk",
+            "disk_to_volume",
+            "disk_to_bucket",
+            "bucket_to_disk",
+        )
     },
     "cachemgr_transfers_started_total": {"kind": families.KINDS},
     "cachemgr_transfers_finished_total": {"kind": families.KINDS, "outcome": ("done", "failed", "cancelled")},
