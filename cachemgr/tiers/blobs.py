@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +139,10 @@ class BlobStore:
         """What an earlier part of this key turned out to be, if its blob is still here."""
         return await self._pool.run(self._known, key)
 
+    async def locate(self, asked: Mapping[str, tuple[int, Digest | None]]) -> dict[str, Digest]:
+        """By key, the blobs that are here of files of these sizes; without a digest, what the key turned out to be."""
+        return await self._pool.run(self._locate, asked)
+
     @asynccontextmanager
     async def part(self, key: str, size: int) -> AsyncIterator[Part]:
         """A partial file of `size` bytes to fill and publish; OSError (ENOSPC, EDQUOT) if there is no room for it.
@@ -195,6 +199,14 @@ class BlobStore:
     def _known(self, key: str) -> Digest | None:
         digest = self._desk.known.recall(key)
         return digest if digest and self._desk.blobs.size(digest) is not None else None
+
+    def _locate(self, asked: Mapping[str, tuple[int, Digest | None]]) -> dict[str, Digest]:
+        found = {}
+        for key, (size, named) in asked.items():
+            digest = named or self._desk.known.recall(key)
+            if digest is not None and self._desk.blobs.size(digest) == size:
+                found[key] = digest
+        return found
 
     def _create(self, key: str, size: int) -> Part:
         resume = self._desk.parts.resume(key)
