@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
@@ -84,10 +84,8 @@ class Part(Protocol):
 class Blobs(Protocol):
     """The immutable files of one tier, by content."""
 
-    async def contains(self, digest: Digest) -> int | None: ...
-
-    async def known(self, key: str) -> Digest | None:
-        """What an earlier part of this key turned out to be, where its blob is still here."""
+    async def locate(self, asked: Mapping[str, tuple[int, Digest | None]]) -> dict[str, Digest]:
+        """By key, the blobs that are here of files of these sizes; None: what an earlier part of the key was."""
         ...
 
     def path(self, digest: Digest) -> Path: ...
@@ -102,7 +100,9 @@ class Blobs(Protocol):
         """Move a blob whose bytes went bad to quarantine, so that it can never be linked again."""
         ...
 
-    async def measure(self) -> int: ...
+    async def purge(self) -> int:
+        """Delete what writers that ended left, and quarantine; the bytes freed."""
+        ...
 
 
 class Snapshots(Protocol):
@@ -112,7 +112,7 @@ class Snapshots(Protocol):
 
     async def find(self, id: str) -> Sealed | None: ...
 
-    async def publish(self, manifest: Manifest, ref: Ref | None) -> Sealed: ...
+    async def publish(self, manifest: Manifest, ref: Ref | None, resolved_at: float) -> Sealed: ...
 
     async def unseal(self, id: str) -> None:
         """Take away the seal only; the directory stays for its readers."""
@@ -209,12 +209,12 @@ class Allocation(Protocol):
 class Reservation(Protocol):
     """Bytes promised to one write."""
 
-    def __enter__(self) -> Reservation: ...
-
-    def __exit__(self, *exc: object) -> None: ...
-
     def allocated(self, n: int) -> Allocation:
         """A file of so many of these bytes is on disk from now on."""
+        ...
+
+    def release(self) -> None:
+        """Give back what was not committed."""
         ...
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cachemgr.domain.errors import TierUnavailable, Usage
 from cachemgr.domain.manifest import Manifest
@@ -13,7 +13,7 @@ from cachemgr.library.answers import Pulled, timestamp
 from cachemgr.library.ports import Progress
 from cachemgr.library.resolve import Resolution, Resolver, narrowed
 from cachemgr.library.shelf import Shelf, within
-from cachemgr.library.supply import Supplied, Supply
+from cachemgr.library.supply import Supplied, Supply, Wanting
 from cachemgr.tiers.snapshots import Sealed
 
 
@@ -46,11 +46,11 @@ class Puller:
         onto = self._destinations(wish.tier)
         resolution = await self._resolve(wish)
         wanted = narrowed(resolution.manifest, wish.ref, wish.include, wish.exclude)
-        supplied = await self._fill(wish, wanted, onto, progress)
+        supplied = await self._fill(Wanting(wanted, wish.ref.whole, resolution.resolved_at), onto, progress)
         for shelf in self._shelves:
             # Also where it is not sealed: a reader looks at the disk first, and must not find an older note there.
             if shelf.tier.writable and not resolution.stale:
-                await shelf.tier.refs.remember(wish.ref.whole, wanted.revision, resolution.resolved_at)
+                await shelf.remember(wish.ref.whole, wanted.revision, resolution.resolved_at)
         shelf = onto[-1]
         sealed = await shelf.find(wanted.id)
         if sealed is None:
@@ -78,14 +78,14 @@ class Puller:
         known = None if wish.tier == "volume" or wish.fresh else await self._resolver.recall(wish.ref)
         return known or await self._resolver.ask(wish.ref, wish.allow_stale)
 
-    async def _fill(self, wish: Wish, wanted: Manifest, onto: Sequence[Shelf], progress: Progress) -> Supplied:
-        lacking = [shelf for shelf in onto if not await _has(shelf, wanted)]
+    async def _fill(self, wanting: Wanting, onto: Sequence[Shelf], progress: Progress) -> Supplied:
+        manifest = wanting.manifest
+        lacking = [shelf for shelf in onto if not await _has(shelf, manifest)]
         if not lacking:
             progress.expect(0, 0)
-            return Supplied(0, wanted.bytes)
-        source = await self._best_known(wanted)
-        origin = self._resolver.origin(wish.ref.scheme)
-        return await self._supply.seal(source, wish.ref.whole, lacking, origin, progress)
+            return Supplied(0, manifest.bytes)
+        best = replace(wanting, manifest=await self._best_known(manifest))
+        return await self._supply.seal(best, lacking, self._resolver.origin(manifest.scheme), progress)
 
     async def _best_known(self, wanted: Manifest) -> Manifest:
         """The same files by their sha256 where some shelf sealed them: a promotion checks against what we computed."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cachemgr.domain.errors import OriginUnavailable, Usage
+from cachemgr.domain.errors import NotFound, OriginUnavailable, Usage
 from cachemgr.domain.manifest import Manifest, snapshot_id
 from cachemgr.domain.ref import Ref
 from cachemgr.library.ports import Origin
@@ -72,9 +73,15 @@ class Resolver:
 
 
 def narrowed(manifest: Manifest, ref: Ref, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Manifest:
-    """The files of a revision that a ref and its patterns ask for; raises Usage if there are none."""
+    """The files of a revision that a ref and its patterns ask for.
+
+    Raises NotFound if the revision does not have the ref's path, Usage if no file matches the patterns.
+    """
     if ref.path:
-        manifest = manifest.select([ref.path, ref.path + "/"], [])
+        if not any(entry.path == ref.path or entry.path.startswith(f"{ref.path}/") for entry in manifest.entries):
+            raise NotFound(f"{ref} is neither a file nor a folder of that revision")
+        path = glob.escape(ref.path)
+        manifest = manifest.select([path, f"{path}/"], [])
     return manifest.select(include, exclude)
 
 

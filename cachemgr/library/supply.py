@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from cachemgr.aio.crowd import each
 from cachemgr.domain.digest import Digest
 from cachemgr.domain.errors import VerificationFailed
 from cachemgr.domain.manifest import Entry, Manifest
@@ -15,6 +15,7 @@ from cachemgr.domain.ref import Ref
 from cachemgr.library.evict import Evictor
 from cachemgr.library.fetch import Fetcher, Order, part_key
 from cachemgr.library.ports import Origin, Progress, Reservation
+from cachemgr.library.promises import Promises
 from cachemgr.library.shelf import Shelf
 from cachemgr.tiers.links import BlobGone
 
@@ -30,87 +31,97 @@ class Supplied:
     reused_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Wanting:
+    """What is to be sealed, the ref that it is the answer to, and when that was true (seconds since 1970)."""
+
+    manifest: Manifest
+    ref: Ref
+    resolved_at: float
+
+
 class Supply:
     """Moves the files of one request side by side, at most `files_at_once` of them."""
 
     def __init__(self, fetcher: Fetcher, evictor: Evictor, files_at_once: int) -> None:
         self._fetcher = fetcher
-        self._evictor = evictor
+        self._promises = Promises(evictor)
         self._files_at_once = files_at_once
 
-    async def seal(
-        self, manifest: Manifest, ref: Ref, onto: Sequence[Shelf], origin: Origin, progress: Progress
-    ) -> Supplied:
-        """Seal `manifest` on each of these shelves, with every file that they lack brought there.
+    async def seal(self, wanted: Wanting, onto: Sequence[Shelf], origin: Origin, progress: Progress) -> Supplied:
+        """Seal a manifest on each of these shelves, with every file that they lack brought there.
 
         Raises NoSpace before the first byte, VerificationFailed, TierUnavailable and what the origin raises.
         """
         fetched = 0
-        for attempt in range(_ATTEMPTS):
+        for left in reversed(range(_ATTEMPTS)):
             try:
-                fetched += await self._attempt(manifest, ref, onto, origin, progress)
+                fetched += await self._attempt(wanted, onto, origin, progress)
                 break
             except BlobGone:
                 # Another process on this volume took an unlinked blob for waste; what is there still need not move.
-                if attempt == _ATTEMPTS - 1:
+                if not left:
                     raise
-        return Supplied(fetched, manifest.bytes - fetched)
+        return Supplied(fetched, max(0, wanted.manifest.bytes - fetched))
 
-    async def _attempt(
-        self, manifest: Manifest, ref: Ref, onto: Sequence[Shelf], origin: Origin, progress: Progress
-    ) -> int:
-        present = {shelf.name: await self._present(manifest, shelf) for shelf in onto}
-        lacking = [entry for entry in manifest.entries if any(entry.path not in there for there in present.values())]
-        progress.expect(sum(entry.size for entry in lacking), len(lacking))
-        digests = {path: digest for there in present.values() for path, digest in there.items()}
-        with ExitStack() as stack:
+    async def _attempt(self, wanted: Wanting, onto: Sequence[Shelf], origin: Origin, progress: Progress) -> int:
+        manifest = wanted.manifest
+        keys = {entry.path: part_key(manifest, entry) for entry in manifest.entries}
+        files = {keys[entry.path]: entry for entry in manifest.entries}
+        async with AsyncExitStack() as stack:
             # Unlinked blobs look like waste to an eviction: say that they are wanted until the seal stands.
             for shelf in onto:
-                stack.enter_context(shelf.wanting({*digests.values(), *(entry.digest for entry in manifest.entries)}))
-            room: dict[str, Reservation] = {}
+                stack.enter_context(shelf.wanting(files))
+            present = {shelf.name: await shelf.locate(files) for shelf in onto}
+            lacking = {
+                key: entry for key, entry in files.items() if any(key not in there for there in present.values())
+            }
+            progress.expect(sum(entry.size for entry in lacking.values()), len(lacking))
+            room: dict[str, Mapping[str, Reservation]] = {}
             for shelf in onto:
-                needed = sum(entry.size for entry in manifest.entries if entry.path not in present[shelf.name])
-                room[shelf.name] = stack.enter_context(await self._evictor.reserve(shelf, needed))
-            orders = [Order(manifest, entry, origin, room, progress) for entry in in_load_order(lacking)]
+                sizes = {key: entry.size for key, entry in files.items() if key not in present[shelf.name]}
+                room[shelf.name] = await stack.enter_async_context(self._promises.reserve(shelf, sizes))
+            orders = [
+                Order(
+                    manifest,
+                    entry,
+                    key,
+                    origin,
+                    {name: paid[key] for name, paid in room.items() if key in paid},
+                    progress,
+                )
+                for key, entry in in_load_order(lacking)
+            ]
             moved = await self._all(orders, onto)
-            sealed = manifest.sealed(digests | {path: digest for path, (digest, _) in moved.items()})
+            digests = {key: digest for there in present.values() for key, digest in there.items()}
+            digests |= {key: digest for key, (digest, _) in moved.items()}
+            sealed = manifest.sealed({path: digests[key] for path, key in keys.items()})
             for shelf in onto:
-                await shelf.publish(sealed, ref)
+                await shelf.publish(sealed, wanted.ref, wanted.resolved_at)
         return sum(size for _, size in moved.values())
 
-    async def _present(self, manifest: Manifest, shelf: Shelf) -> Mapping[str, Digest]:
-        found = {}
-        for entry in manifest.entries:
-            if (digest := await shelf.locate(entry, part_key(manifest, entry))) is not None:
-                found[entry.path] = digest
-        return found
-
     async def _all(self, orders: Sequence[Order], onto: Sequence[Shelf]) -> dict[str, tuple[Digest, int]]:
-        slots = asyncio.Semaphore(self._files_at_once)
         moved: dict[str, tuple[Digest, int]] = {}
         wrong: list[VerificationFailed] = []
 
         async def one(order: Order) -> None:
-            async with slots:
-                try:
-                    moved[order.entry.path] = await self._fetcher.ensure(order, onto)
-                except VerificationFailed as error:
-                    # One file that is wrong says nothing of the others: they arrive, and the next pull has them.
-                    wrong.append(error)
-                else:
-                    order.progress.file_done()
+            try:
+                moved[order.key] = await self._fetcher.ensure(order, onto)
+            except VerificationFailed as error:
+                # One file that is wrong says nothing of the others: they arrive, and the next pull has them.
+                wrong.append(error)
+            else:
+                order.progress.file_done()
 
-        async with asyncio.TaskGroup() as group:
-            for order in orders:
-                group.create_task(one(order), name=f"supply {order.entry.path}")
+        await each(orders, one, self._files_at_once)
         if wrong:
             raise wrong[0]
         return moved
 
 
-def in_load_order(entries: Sequence[Entry]) -> list[Entry]:
+def in_load_order(files: Mapping[str, Entry]) -> list[tuple[str, Entry]]:
     """Small files first, then large ones in the natural order of their names, as loaders read them."""
-    return sorted(entries, key=lambda entry: (entry.size >= SMALL_BYTES, _natural(entry.path)))
+    return sorted(files.items(), key=lambda file: (file[1].size >= SMALL_BYTES, _natural(file[1].path)))
 
 
 def _natural(path: str) -> list[tuple[int, int, str]]:
