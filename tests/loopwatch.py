@@ -16,8 +16,9 @@ from types import FrameType
 HOME = str(Path(__file__).parents[1] / "cachemgr") + "/"
 
 TICK_SECONDS = 0.05
-# In ticks of the watching thread, not in seconds: where the whole process waits for a core, the watcher waits, too.
-BLOCKED_TICKS = 6
+# Not by the clock: a tick counts only what its thread slept or worked, not what it waited for a core; and where the whole
+# process waits, so does the watcher.
+BLOCKED_SECONDS = 0.3
 
 _TURN = asyncio.Handle._run.__code__
 
@@ -28,7 +29,7 @@ class _Turn:
 
     frame: FrameType
     cpu_seconds: float
-    ticks: int = 0
+    blocked_seconds: float = 0.0
     told: bool = False
 
 
@@ -68,10 +69,9 @@ class LoopWatch:
         cpu = time.clock_gettime(time.pthread_getcpuclockid(ident))
         if turn is None or turn.frame is not frame:
             return _Turn(frame, cpu)
-        # A thread that could run but gets no core is not blocked.
-        turn.ticks += _sleeps(native) or cpu - turn.cpu_seconds > TICK_SECONDS / 2
+        turn.blocked_seconds += TICK_SECONDS if _sleeps(native) else cpu - turn.cpu_seconds
         turn.cpu_seconds = cpu
-        if turn.ticks >= BLOCKED_TICKS and not turn.told:
+        if turn.blocked_seconds >= BLOCKED_SECONDS and not turn.told:
             turn.told = True
             self.blocks.append("".join(traceback.format_stack(stack[-1])))
         return turn

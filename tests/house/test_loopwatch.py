@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.loopwatch import BLOCKED_TICKS, TICK_SECONDS, LoopWatch
+from tests.loopwatch import BLOCKED_SECONDS, LoopWatch
 
-LONG = TICK_SECONDS * BLOCKED_TICKS * 3
+LONG = BLOCKED_SECONDS * 3
 HOME = "/somewhere/cachemgr/"
 
 CODE = """
