@@ -16,8 +16,8 @@ from types import FrameType
 HOME = str(Path(__file__).parents[1] / "cachemgr") + "/"
 
 TICK_SECONDS = 0.05
-# Not by the clock: a tick counts only what its thread slept or worked, not what it waited for a core; and where the whole
-# process waits, so does the watcher.
+# Not by the clock: a tick counts only what its thread slept or worked, not what it waited for a core; and where the
+# whole process waits, so does the watcher.
 BLOCKED_SECONDS = 0.3
 
 _TURN = asyncio.Handle._run.__code__
