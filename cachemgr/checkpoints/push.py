@@ -19,7 +19,7 @@ from cachemgr.checkpoints.ports import Count, Progress
 from cachemgr.checkpoints.tree import LocalFile, Tree, is_unchanged, read_tree
 from cachemgr.domain.checkpoint import CheckpointManifest, StoredFile
 from cachemgr.domain.checkpoint_keys import step_of
-from cachemgr.domain.errors import CachemgrError, Held, NotFound, TierUnavailable, VerificationFailed
+from cachemgr.domain.errors import CachemgrError, Held, NotFound, TierUnavailable, Usage, VerificationFailed
 
 LOOKED_THROUGH = 8
 """How many of the newest checkpoints are searched for files that need not be sent again."""
@@ -128,7 +128,7 @@ class Push:
         """Raise Held unless everything is as it was at the beginning: same files, same links, nothing new."""
         try:
             now = await self.pool.run(read_tree, tree.root)
-        except NotFound:
+        except (NotFound, Usage):  # what could be stored a moment ago cannot be any more
             raise _changed(tree.root) from None
         if now != tree:
             raise _changed(tree.root)
