@@ -50,9 +50,9 @@ class Buckets:
     async def _open(self, name: str) -> Bucket:
         # The SDK costs a third of a second and 35 MiB: only those pay who use S3, and not on the event loop.
         await self._pool.run(importlib.import_module, "cachemgr.bucket.bucket")
-        from cachemgr.bucket.bucket import Bucket  # noqa: PLC0415
-        from cachemgr.bucket.line import Line  # noqa: PLC0415
-        from cachemgr.bucket.session import open_store  # noqa: PLC0415
+        from cachemgr.bucket.bucket import Bucket  # noqa: PLC0415 - in memory now
+        from cachemgr.bucket.line import Line  # noqa: PLC0415 - in memory now
+        from cachemgr.bucket.session import open_store  # noqa: PLC0415 - in memory now
 
         access = self._access(name)
         if access not in self._stores:

@@ -10,7 +10,7 @@ import sys
 def main(hub: str, repo: str) -> dict[str, object]:
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": hub, "HF_HOME": hub + "-home"}
     import huggingface_hub as hf  # noqa: PLC0415 - it reads its environment when it is imported
-    from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415
+    from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415 - likewise
 
     def attempt(patterns: list[str] | None) -> str:
         try:
