@@ -17,7 +17,7 @@ STEP = 256 << 10
 _BLOCK = 4096
 _DIRECT_PIECE = 2 << 20
 _DIRECT_FROM = 1 << 20
-_SLICE = 32 << 10
+_SLICE = 256 << 10
 _WRITEBACK = 8 << 20
 
 
