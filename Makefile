@@ -12,6 +12,7 @@ UV := $(RUN)/uv pip compile --quiet --universal --generate-hashes --no-annotate 
 # Real services share two cores with whatever else runs: the tests that start some run one after the other.
 FAST := -m "not integration and not e2e"
 SLOW := -m "integration or e2e"
+TORTURE := 10
 
 help:  ## say what each word does
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
@@ -39,8 +40,9 @@ demo: venv  ## watch one worker do the whole job, on loopback
 bench: venv  ## measure against the peers and print the distance to each goal
 	$(RUN)/python -m benchmarks
 
-torture: venv  ## kill, fill and cut for hours; print what held
-	$(RUN)/python -m tests.torture
+torture: venv  ## run the loops that kill and race at full count, for an hour or more
+	@tools/parts.sh
+	$(RUN)/pytest -v -m torture --torture $(TORTURE)
 
 lock: venv  ## resolve the dependencies again and pin them with hashes
 	$(UV) --upgrade -o requirements.lock pyproject.toml

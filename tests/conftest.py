@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import hypothesis
 import pytest
@@ -37,8 +37,22 @@ def _the_loop_is_never_blocked(_loop_watch: LoopWatch) -> Iterator[None]:
         pytest.fail("cachemgr blocked the event loop here:\n" + _loop_watch.blocks[0], pytrace=False)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "run the loops that kill and race FACTOR times as long, without a deadline (make torture)"
+    parser.addoption("--torture", type=int, default=1, metavar="FACTOR", help=text)
+
+
+@pytest.fixture
+def rounds(request: pytest.FixtureRequest) -> Callable[[int], int]:
+    """How often a loop goes round: `rounds(30)` is 30, and so many times more under `make torture`."""
+    factor: int = request.config.getoption("--torture")
+    return lambda sample: sample * factor
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
+        if config.getoption("--torture") > 1 and item.get_closest_marker("torture"):
+            item.add_marker(pytest.mark.timeout(0), append=False)
         slow = any(item.get_closest_marker(name) for name in SLOW_MARKERS)
         if slow and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))

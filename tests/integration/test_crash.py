@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,15 +17,17 @@ from tests.services.worker import Worker
 
 pytestmark = [pytest.mark.integration]
 
-ROUNDS = 30
 REF = "hf://acme/m20"
 
 
-def test_thirty_kills_during_pull_and_promote_leave_nothing_half(worker: Worker, hub: Hub) -> None:
+@pytest.mark.torture
+def test_thirty_kills_during_pull_and_promote_leave_nothing_half(
+    worker: Worker, hub: Hub, rounds: Callable[[int], int]
+) -> None:
     hub.add_repo("acme/m20", model_m20(0.08))
     hub.fault(Fault("slow", "acme/m20/*", times=None, rate=60_000_000))
     chance = random.Random(20)
-    for round in range(ROUNDS):
+    for round in range(rounds(30)):
         command = worker.start(*(("pull", REF) if round % 2 else ("promote", REF)))
         time.sleep(0.3 + chance.random() * 1.7)
         command.kill()

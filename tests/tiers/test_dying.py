@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -45,6 +46,6 @@ def test_a_busy_process_may_be_killed_at_any_instant(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(180)
-def test_a_busy_process_may_be_killed_again_and_again(tmp_path: Path) -> None:
-    run(churning, str(tmp_path), "50", "2")
+@pytest.mark.torture
+def test_a_busy_process_may_be_killed_again_and_again(tmp_path: Path, rounds: Callable[[int], int]) -> None:
+    run(churning, str(tmp_path), str(rounds(50)), "2")
