@@ -10,17 +10,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.demo.screen import Screen
+from tests.demo.signals import deferred, ignored
 from tests.services.hub.server import Hub, hub_server
 from tests.services.s3 import S3Server, rclone_server
 from tests.services.worker import Worker
 
 NEEDED_BYTES = 1_000_000_000
-COMMAND_SECONDS = 120.0
+COMMAND_SECONDS, GRACE_SECONDS = 120.0, 5.0
 BUCKET = "training"
 _TERMINAL = ("TERM", "COLORTERM", "NO_COLOR", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 _LONGEST_SOCKET_DIRECTORY = 60
@@ -58,22 +59,30 @@ class Stage:
 
     def _run(self, command: str, code: int, stdout: int | None) -> str:
         self.screen.command(command)
+        shell: subprocess.Popen[str] | None = None
         try:
-            done = subprocess.run(
-                ["/bin/sh", "-c", command],
-                env=self.worker.environ,
-                cwd=self.worker.root,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                timeout=COMMAND_SECONDS,
-                text=True,
-                check=False,
-            )
+            with deferred():
+                shell = self._start(command, stdout)
+            printed, _ = shell.communicate(timeout=COMMAND_SECONDS)
         except subprocess.TimeoutExpired:
             raise Wrong(f"`{command}` did not end within {COMMAND_SECONDS:.0f} s") from None
-        if done.returncode != code:
-            raise Wrong(f"`{command}` ended with exit code {done.returncode}, not {code}")
-        return done.stdout or ""
+        finally:
+            if shell is not None:
+                _end_group(shell)
+        if shell.returncode != code:
+            raise Wrong(f"`{command}` ended with exit code {shell.returncode}, not {code}")
+        return printed or ""
+
+    def _start(self, command: str, stdout: int | None) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["/bin/sh", "-c", command],
+            env=self.worker.environ,
+            cwd=self.worker.root,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            text=True,
+            process_group=0,  # whoever ended the shell alone would leave the command behind, to go on by itself
+        )
 
     def check(self, holds: bool, text: str) -> None:
         """Tick it if it holds; raises Wrong if it does not."""
@@ -94,38 +103,41 @@ class Stage:
         return sum(int(float(line.split()[-1])) for line in lines if line.startswith("cachemgr_moved_bytes_total{"))
 
 
+def _end_group(shell: subprocess.Popen[str]) -> None:
+    """See that nothing of a command goes on."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if shell.poll() is None:
+            os.killpg(shell.pid, number)
+            with suppress(subprocess.TimeoutExpired):
+                shell.communicate(timeout=GRACE_SECONDS)
+
+
 @contextmanager
 def stage(screen: Screen) -> Iterator[Stage]:
     """Set it, with a daemon that serves; everything is stopped and removed on leaving. Raises Wrong."""
-    with _cleared_up() as stack:
-        root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="demo-", dir=_below())))
-        if shutil.disk_usage(root).free < NEEDED_BYTES:
-            raise Wrong(f"{root} has less than 1 GB free: set TMPDIR to a directory that has")
-        hub = stack.enter_context(hub_server(root / "hub"))
-        (root / "s3").mkdir()
-        s3 = stack.enter_context(rclone_server(root / "s3"))
-        (root / "s3" / "buckets" / BUCKET).mkdir()
-        worker = Worker(root, hub.url)
-        worker.extra.update(_environment(worker, s3))
-        _write_environment(worker)
-        stack.enter_context(worker.serving())
-        yield Stage(screen, hub, s3, worker)
+    with ExitStack() as stack:
+        try:
+            with deferred():
+                made = _set(screen, stack)
+            yield made
+        finally:
+            with ignored():  # each part has its own deadline
+                stack.close()
 
 
-@contextmanager
-def _cleared_up() -> Iterator[ExitStack]:
-    """A stack that is unwound to its end, whatever signals come meanwhile: each part of it has its own deadline."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        with ExitStack() as stack:
-            try:
-                yield stack
-            finally:
-                for number in before:
-                    signal.signal(number, signal.SIG_IGN)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _set(screen: Screen, stack: ExitStack) -> Stage:
+    root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="demo-", dir=_below())))
+    if shutil.disk_usage(root).free < NEEDED_BYTES:
+        raise Wrong(f"{root} has less than 1 GB free: set TMPDIR to a directory that has")
+    hub = stack.enter_context(hub_server(root / "hub"))
+    (root / "s3").mkdir()
+    s3 = stack.enter_context(rclone_server(root / "s3"))
+    (root / "s3" / "buckets" / BUCKET).mkdir()
+    worker = Worker(root, hub.url)
+    worker.extra.update(_environment(worker, s3))
+    _write_environment(worker)
+    stack.enter_context(worker.serving())
+    return Stage(screen, hub, s3, worker)
 
 
 def _below() -> str | None:
