@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 
 from cachemgr.domain.digest import Seen
@@ -19,6 +20,7 @@ CELL = 1 << 20
 """How much is read at a time."""
 
 _WRITERS = 2
+_LOOK_AGAIN_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,9 @@ class Copy:
     def _read(self, fd: int, size: int, slot: memoryview) -> int:
         if not self.sinks or size <= CELL:
             return self._alone(fd, size, slot[:CELL])
-        writer = _Writer(self.gear, self.sinks, [slot[at : at + CELL] for at in range(0, len(slot), CELL)])
-        try:
+        cells = [slot[at : at + CELL] for at in range(0, len(slot), CELL)]
+        with _Writer(self.gear, self.sinks, cells) as writer:
             return self._ahead_of(writer, fd, size)
-        finally:
-            writer.end()
 
     def _alone(self, fd: int, size: int, cell: memoryview) -> int:
         done = 0
@@ -69,8 +69,7 @@ class Copy:
     def _ahead_of(self, writer: _Writer, fd: int, size: int) -> int:
         done = 0
         while done < size:
-            self.stop.check()
-            cell = writer.free_cell()
+            cell = writer.free_cell(self.stop)
             count = read_full(fd, cell[: size - done], done)
             # Written while it is hashed; the writer gives the cell back afterwards.
             writer.write(cell, cell[:count], done)
@@ -94,24 +93,29 @@ class _Writer:
             self._free.put(cell)
         self._helpers: list[Future[None]] = [gear.crew.help(self._work) for _ in range(_WRITERS)]
 
-    def free_cell(self) -> memoryview:
-        """Wait for a cell to read into; raises what the writing raised."""
-        cell = self._free.get()
-        if self._fault is not None:
-            raise self._fault
-        return cell
+    def free_cell(self, stop: Stop) -> memoryview:
+        """Wait for a cell to read into; raises Stopped, and what the writing raised."""
+        while True:
+            stop.check()
+            if self._fault is not None:
+                raise self._fault
+            with contextlib.suppress(queue.Empty):
+                return self._free.get(timeout=_LOOK_AGAIN_SECONDS)
 
     def write(self, cell: memoryview, data: memoryview, offset: int) -> None:
         """Have `data` written, and then give `cell` out again."""
         self._full.put((cell, data, offset))
 
-    def end(self) -> None:
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         """Wait until all is written and the helpers are done; raises what the writing raised."""
         for _ in self._helpers:
             self._full.put(None)
-        for helper in self._helpers:
-            helper.result()
-        if self._fault is not None:
+        # After a failure, one that has not begun, because all helpers are busy, need not.
+        wait([helper for helper in self._helpers if kind is None or not helper.cancel()])
+        if kind is None and self._fault is not None:
             raise self._fault
 
     def _work(self) -> None:

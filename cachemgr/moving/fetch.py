@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from cachemgr.domain.digest import Seen
+from cachemgr.domain.errors import CachemgrError
+from cachemgr.moving.frontier import Frontier
 from cachemgr.moving.gear import RANGE, Gear
 from cachemgr.moving.hashes import Hashes
 from cachemgr.moving.reading import open_source, read_full
@@ -14,7 +17,7 @@ from cachemgr.moving.remote import Remote
 from cachemgr.moving.ring import Ring
 from cachemgr.moving.sinks import STEP, Sinks
 from cachemgr.moving.source import Source, Stream
-from cachemgr.moving.stop import Stop
+from cachemgr.moving.stop import Stop, Stopped
 from cachemgr.moving.target import Resume
 
 _BLOCK = 4096
@@ -29,25 +32,34 @@ class Fetch:
     sinks: Sinks
     hashes: Hashes
     progress: Callable[[int], None]
-    frontier: Callable[[int], None] | None
+    frontier: Frontier
 
     def run(self, remote: Remote, resume: Resume | None) -> Seen:
         """Receive, hash and write all bytes; the sinks are not finished yet. Raises our errors, OSError, Stopped."""
-        done = self._reuse(resume, remote.size) if resume is not None else 0
-        if done < remote.size:
-            source = Source(remote, self.gear.wires, self.gear.patience, self.stop)
-            if remote.size <= self.gear.one_request_bytes:
-                self._receive(source, done)
-            else:
-                Ring(source, self.gear, self.sinks, self.hashes, self.progress, self.frontier).run(done)
+        try:
+            done = self._reuse(resume, remote.size) if resume is not None else 0
+            if done < remote.size:
+                self._receive(Source(remote, self.gear.wires, self.gear.patience, self.stop), done)
+        except (CachemgrError, Stopped):
+            # The targets are sound: what is there need not come again.
+            with contextlib.suppress(OSError):
+                self.frontier.record()
+            raise
         return self.hashes.seen(remote.size)
 
     def _receive(self, source: Source, start: int) -> None:
+        if source.size <= self.gear.one_request_bytes:
+            self._receive_alone(source, start)
+        else:
+            Ring(source, self.gear, self.sinks, self.hashes, self.progress, self.frontier).run(start)
+
+    def _receive_alone(self, source: Source, start: int) -> None:
         stream = Stream(source, start, source.size)
         slot = self.gear.slots.take(self.stop, self.stop)
         try:
             with self.gear.turns.one(source.origin, self.stop):
                 for offset in range(start, source.size, self.sinks.piece):
+                    self.frontier.advance(offset)
                     self._fill(stream, slot[: min(self.sinks.piece, source.size - offset)], offset)
         finally:
             stream.close()
@@ -92,4 +104,5 @@ class Fetch:
             self.sinks.spill(view, done).grown(len(view))
             self.progress(len(view))
             done += len(view)
+            self.frontier.advance(done)
         return done

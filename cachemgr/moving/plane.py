@@ -8,6 +8,7 @@ from pathlib import Path
 from cachemgr.domain.digest import Seen
 from cachemgr.moving.copying import Copy
 from cachemgr.moving.fetch import Fetch
+from cachemgr.moving.frontier import Frontier
 from cachemgr.moving.gear import RANGE, Gear
 from cachemgr.moving.hashes import Hashes
 from cachemgr.moving.patience import Patience
@@ -30,7 +31,7 @@ class DataPlane:
     `one_request_bytes` are asked for by one request and hashed by the thread that receives them, larger ones by ranges.
 
     Callbacks (`progress` with the bytes moved since the last call, `frontier` with the bytes from the beginning that
-    are hashed and fsynced) are called from those threads and must be quick. A cancelled call has ended, threads
+    are written and fsynced) are called from those threads and must be quick. A cancelled call has ended, threads
     included, when the cancellation reaches its caller.
     """
 
@@ -58,14 +59,16 @@ class DataPlane:
     ) -> Seen:
         """Write the file at `remote` into all targets in one pass; they are fsynced and closed on return.
 
-        Bytes taken over from `resume` count as progress too, so that progress adds up to the size. Raises NotFound,
-        Unauthorized, OriginUnavailable; OSError of a target (ENOSPC, EDQUOT, EIO, ...) as it came.
+        Bytes taken over from `resume` count as progress too, so that progress adds up to the size. A fetch that fails
+        or is cancelled tells `frontier` how far it came. Raises NotFound, Unauthorized, OriginUnavailable; OSError of
+        a target (ENOSPC, EDQUOT, EIO, ...) as it came.
         """
 
         def movement(stop: Stop) -> Seen:
             with open_sinks(targets, remote.size) as sinks:
                 hashes = Hashes(remote.size, git_sha1=git_sha1)
-                seen = Fetch(self._gear, stop, sinks, hashes, progress, frontier).run(remote, resume)
+                fetch = Fetch(self._gear, stop, sinks, hashes, progress, Frontier(sinks, frontier))
+                seen = fetch.run(remote, resume)
                 stop.check()
                 sinks.finish()
                 return seen

@@ -7,16 +7,15 @@ from collections.abc import Callable
 from concurrent.futures import wait
 from dataclasses import dataclass
 
+from cachemgr.moving.frontier import Frontier
 from cachemgr.moving.gear import RANGE, Gear
 from cachemgr.moving.hashes import Hashes
 from cachemgr.moving.sinks import STEP, Sinks
 from cachemgr.moving.source import Source, Stream
 from cachemgr.moving.stop import Stop
 
-FRONTIER = 256 << 20
-"""How many bytes lie between two records of how far the file is hashed and on the disk."""
-
 _HASH_STEP = 1 << 20
+_LOOK_AGAIN_SECONDS = 0.2
 
 
 @dataclass(slots=True)
@@ -42,7 +41,7 @@ class Ring:
         sinks: Sinks,
         hashes: Hashes,
         progress: Callable[[int], None],
-        frontier: Callable[[int], None] | None,
+        frontier: Frontier,
     ) -> None:
         self._source = source
         self._gear = gear
@@ -52,7 +51,7 @@ class Ring:
         self._frontier = frontier
         self._changed = threading.Condition()
         self._handing_out = threading.Lock()
-        self._next = 0
+        self._next = self._hashed = 0
         self._ranges: dict[int, _Range] = {}
         self._fault: BaseException | None = None
 
@@ -62,18 +61,28 @@ class Ring:
 
     def run(self, start: int) -> None:
         """Move and hash the bytes from `start` on; all threads have ended when it returns or raises."""
-        self._next = start
+        self._next = self._hashed = start
         count = -(-(self._source.size - start) // RANGE)
         lanes = [self._gear.crew.help(self._lane) for _ in range(min(self._gear.turns.limit, count))]
         try:
-            self._hash_all(start)
+            self._hash_all()
         except BaseException as exc:  # noqa: BLE001 (raised again below, once the lanes have ended)
             self._fail(exc)
-        wait(lanes)
+        # One that has not begun, because all helpers are busy, has nothing to do any more.
+        wait([lane for lane in lanes if not lane.cancel()])
+        self._advance_over_what_is_written()
         for left in self._ranges.values():
             self._gear.slots.give(self, left.slot)
         if self._fault is not None:
             raise self._fault
+
+    def _advance_over_what_is_written(self) -> None:
+        """After a failure: whoever resumes hashes it anyway, so it need not be hashed now."""
+        while (piece := self._ranges.get(self._hashed)) is not None and piece.written:
+            del self._ranges[piece.offset]
+            self._gear.slots.give(self, piece.slot)
+            self._hashed += len(piece.view)
+            self._frontier.pass_by(self._hashed)
 
     def _fail(self, fault: BaseException) -> None:
         with self._changed:
@@ -127,18 +136,15 @@ class Ring:
                 piece.filled = filled
                 self._changed.notify_all()
 
-    def _hash_all(self, start: int) -> None:
-        at = recorded = start
-        while at < self._source.size:
-            piece = self._hash_next(at)
-            at += len(piece.view)
+    def _hash_all(self) -> None:
+        while self._hashed < self._source.size:
+            piece = self._hash_next(self._hashed)
             with self._changed:
                 del self._ranges[piece.offset]
             self._gear.slots.give(self, piece.slot)
-            if self._frontier is not None and at - recorded >= FRONTIER and at < self._source.size:
-                self._sinks.sync()
-                self._frontier(at)
-                recorded = at
+            self._hashed += len(piece.view)
+            if self._hashed < self._source.size:
+                self._frontier.advance(self._hashed)
 
     def _hash_next(self, offset: int) -> _Range:
         self._wait(lambda: offset in self._ranges)
@@ -154,6 +160,11 @@ class Ring:
 
     def _wait(self, ready: Callable[[], bool]) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: ready() or self._fault is not None)
-            if self._fault is not None:
-                raise self._fault
+            while True:
+                if self._fault is not None:
+                    raise self._fault
+                if ready():
+                    return
+                # Nobody wakes us while all helpers are busy elsewhere and no lane of ours has begun.
+                self._stop.check()
+                self._changed.wait(_LOOK_AGAIN_SECONDS)

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from cachemgr.domain.errors import NotFound
+from cachemgr.moving.frontier import Frontier
+from cachemgr.moving.patience import Patience
 from cachemgr.moving.plane import DataPlane
+from cachemgr.moving.sinks import open_sinks
 from cachemgr.moving.target import Resume, Target
 from tests.moving.desk import MIB, fetch, holds, noise, remote, seen, target
-from tests.moving.origin import FaultyOrigin
+from tests.moving.origin import Exchange, FaultyOrigin, Hangup
 
 SIZES = [
     0,
@@ -181,3 +185,55 @@ async def test_the_frontier_follows_what_is_hashed_and_written(
     )
     assert found == seen(data, git_sha1=False)
     assert marks == [256 * MIB]
+
+
+@pytest.mark.parametrize("size", [3 * MIB + 17, 40 * MIB])
+async def test_a_fetch_that_fails_tells_how_far_it_came(origin: FaultyOrigin, tmp_path: Path, size: int) -> None:
+    plane = DataPlane(1, one_request_bytes=4 * MIB, patience=Patience(backoff_seconds=0.01))
+    origin.files["/f"] = data = noise(size)
+    only = size * 3 // 4
+
+    def serve_the_beginning(exchange: Exchange) -> None:
+        start, end = exchange.asked.span(size)
+        if end <= only:
+            return exchange.serve()
+        if start < only:
+            exchange.good_head()
+            exchange.sock.sendall(data[start:only])
+            raise Hangup
+        return exchange.answer(404)
+
+    origin.fail("/f", *([serve_the_beginning] * 50))
+    marks: list[int] = []
+    first = target(tmp_path / "first", size)
+    with pytest.raises(NotFound):
+        await plane.fetch(
+            remote(origin, "/f", size), [first], git_sha1=False, frontier=marks.append, progress=lambda _: None
+        )
+    assert len(marks) == 1
+    assert size // 2 < marks[0] <= only
+    assert first.path.read_bytes()[: marks[0]] == data[: marks[0]]
+    origin.faults.clear()
+    origin.bytes_sent.clear()
+    found = await plane.fetch(
+        remote(origin, "/f", size),
+        [target(tmp_path / "second", size)],
+        git_sha1=True,
+        resume=Resume(first.path, marks[0]),
+        progress=lambda _: None,
+    )
+    assert found == seen(data)
+    assert origin.bytes_sent["/f"] == size - marks[0]
+    plane.close()
+
+
+def test_where_bytes_come_slowly_the_frontier_is_told_by_the_clock(tmp_path: Path) -> None:
+    marks: list[int] = []
+    with open_sinks([target(tmp_path / "f", MIB)], MIB) as sinks:
+        often, seldom = Frontier(sinks, marks.append, seconds=0), Frontier(sinks, marks.append)
+        for at in (0, 1000, 1000, 2000):
+            often.advance(at)
+            seldom.advance(at)
+        assert marks == [1000, 2000]
+        seldom.record()
+    assert marks == [1000, 2000, 2000]
