@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 
-from cachemgr.domain.errors import Held, NotFound
+from cachemgr.domain.errors import Held, NotFound, TierUnavailable
 from cachemgr.domain.eviction import Resident, evictable_bytes, plan
 from cachemgr.domain.manifest import Manifest
 from cachemgr.library.answers import Removed
@@ -32,15 +32,21 @@ class Evictor:
         """
         async with self._lock(shelf):
             await shelf.space.refresh()
-            if pressure := shelf.space.pressure(needed_bytes):
-                residents, kept = await self._residents(shelf)
-                loose = sum(size for _, size in await shelf.reclaimable())
-                evictable = loose + evictable_bytes(residents, kept)
+            if shelf.space.pressure(needed_bytes):
+                evictable = await self._evictable(shelf)
+                if shelf.space.shortfall(needed_bytes) > evictable:
+                    # Before a request is refused, what serves nobody goes; what serves somebody stays.
+                    await shelf.purge()
+                    await shelf.space.refresh()
                 if shelf.space.shortfall(needed_bytes) > evictable:
                     return shelf.space.reserve(needed_bytes, evictable)  # raises, and says what was possible
-                await self._make_room(shelf, pressure, "pressure")
+                await self._make_room(shelf, shelf.space.pressure(needed_bytes), "pressure")
                 await shelf.space.refresh()
             return shelf.space.reserve(needed_bytes, 0)
+
+    async def _evictable(self, shelf: Shelf) -> int:
+        loose = sum(size for _, size in await shelf.reclaimable())
+        return loose if shelf.name != "disk" else loose + evictable_bytes(*await self._residents(shelf))
 
     async def evict(self, shelf: Shelf, bytes_wanted: int | None, dry_run: bool) -> Removed:
         """Evict the least recently used until `bytes_wanted` are gone (None: as many as it takes to be down at low)."""
@@ -53,10 +59,12 @@ class Evictor:
             loose = sum(size for _, size in await shelf.reclaimable())
             residents, kept = await self._residents(shelf)
             decision = plan(residents, wanted - loose, kept)
-            return Removed(shelf.name, decision.ids, min(loose, wanted) + decision.freed_bytes, dry_run=True)
+            return Removed(shelf.name, decision.ids, loose + decision.freed_bytes, dry_run=True)
 
     async def remove(self, shelf: Shelf, id: str, dry_run: bool) -> int:
-        """Take one snapshot away; return the bytes that this frees. Raises Held, NotFound."""
+        """Take one snapshot away; return the bytes that this frees. Raises Held, NotFound, TierUnavailable."""
+        if not shelf.tier.writable:
+            raise TierUnavailable(f"the {shelf.name} tier at {shelf.tier.root} is read-only", tier=shelf.name)
         async with self._lock(shelf):
             sealed = await shelf.find(id)
             if sealed is None:
@@ -64,13 +72,15 @@ class Evictor:
             if dry_run:
                 others = (item.manifest for item in shelf.sealed().values() if item.manifest.id != id)
                 return evictable_bytes([_resident(sealed.manifest, 0.0)], _blobs(others))
-            freed = await self._take(shelf, sealed)
+            freed = await self._take(shelf, id)
             if freed is None:
                 raise Held(f"{id} is held by a reader on the {shelf.name} tier", tier=shelf.name)
             return freed
 
     async def _make_room(self, shelf: Shelf, wanted: int, reason: str) -> tuple[tuple[str, ...], int]:
         freed = await shelf.reclaim()
+        if freed < wanted:
+            freed += await shelf.purge()
         gone: list[str] = []
         skipped: set[str] = set()
         while freed < wanted and shelf.tier.name == "disk":
@@ -79,7 +89,7 @@ class Evictor:
             if not decision.ids:
                 break
             for id in decision.ids:
-                taken = await self._take(shelf, shelf.sealed()[id])
+                taken = await self._take(shelf, id)
                 if taken is None:
                     skipped.add(id)  # a reader came since the plan was made: the next plan does without it
                     continue
@@ -93,8 +103,7 @@ class Evictor:
         self._metrics.evictions.labels(reason).inc()
         self._metrics.evicted_bytes.inc(freed_bytes)
 
-    async def _take(self, shelf: Shelf, sealed: Sealed) -> int | None:
-        id = sealed.manifest.id
+    async def _take(self, shelf: Shelf, id: str) -> int | None:
         async with shelf.holds.exclusive(id) as free:
             if not free or id in await shelf.tier.pins.all():
                 return None

@@ -59,8 +59,11 @@ SIZE = sum(map(len, FILES.values()))
 
 def unlike(seed: str) -> dict[str, bytes]:
     """A model of the usual size that shares no bytes with another."""
-    mark = hashlib.sha256(seed.encode()).hexdigest().encode()
-    return {path: (mark * (1 + len(data) // len(mark)))[: len(data)] for path, data in FILES.items()}
+    return {path: _noise(f"{seed} {path}", len(data)) for path, data in FILES.items()}
+
+
+def _noise(seed: str, size: int) -> bytes:
+    return (hashlib.sha256(seed.encode()).hexdigest().encode() * (1 + size // 64))[:size]
 
 
 @dataclass
