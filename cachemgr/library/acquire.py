@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
-from cachemgr.domain.errors import CachemgrError, DeadlineExceeded, NoSpace, NotFound, Usage
+from cachemgr.domain.errors import CachemgrError, DeadlineExceeded, NoSpace, NotFound, TierUnavailable, Usage
 from cachemgr.domain.manifest import Manifest
 from cachemgr.domain.ref import Ref
 from cachemgr.library.answers import Answer, TransferKind, timestamp
@@ -51,11 +52,14 @@ class Acquirer:
         """Where the model is, held for `hold_seconds` (0: not held), on `tier` (disk, volume, or any: the fastest).
 
         `wait_seconds` None waits as long as it takes, 0 only looks: NotFound. Raises DeadlineExceeded, and what a pull
-        raises. With `any`, a disk that cannot take it in time is no error: the answer is the volume's path.
+        raises. With `any`, a disk that cannot take it in time is no error: the answer is the volume's path. With the
+        origin away, an answer older than `max_age_seconds` is marked stale.
         """
         if tier not in ("any", "disk", "volume"):
             raise Usage(f"there is no tier {tier!r}", hint="any, disk or volume")
         try:
+            if tier not in ("any", *(shelf.name for shelf in self._fastest_first)):
+                raise TierUnavailable(f"there is no {tier} tier here", hint="`cachemgr df` shows the tiers")
             answer, result = await self._answer(ref, wait_seconds, hold_seconds, tier, max_age_seconds)
         except NotFound:
             self._metrics.requests.labels("miss").inc()
@@ -70,27 +74,33 @@ class Acquirer:
         self, ref: Ref, wait_seconds: float | None, hold_seconds: float, tier: str, max_age_seconds: float | None
     ) -> tuple[Answer, str]:
         known = await self._resolver.recall(ref)
-        fresh = max_age_seconds is not None and known is not None and _age(ref, known) > max_age_seconds
+        outdated = known is not None and max_age_seconds is not None and _age(ref, known) > max_age_seconds
         look = wait_seconds == 0
-        if known is not None and not fresh:
+        if known is not None and not outdated:
             goal = tier if look or tier != "any" else self._best
             answer = await self._look(ref, known, goal, hold_seconds)
             if answer is not None:
                 return answer, "hit_disk" if answer.tier == "disk" else "hit_volume"
         if look:
             raise NotFound(f"{ref} is not here", hint=f"`cachemgr pull {ref}` brings it")
-        return await self._bring(ref, wait_seconds, hold_seconds, tier, fresh), "miss"
+        answer = await self._bring(ref, wait_seconds, hold_seconds, tier, outdated)
+        unchanged = known is not None and answer.resolved_at == timestamp(known.resolved_at)
+        return replace(answer, stale=outdated and unchanged), "miss"
 
     @property
     def _best(self) -> str:
         """The tier that `any` would like best: the disk, where there is one that can be written."""
         return next((shelf.name for shelf in self._fastest_first if shelf.tier.writable), "any")
 
+    def _writable(self, tier: str) -> bool:
+        return any(shelf.tier.writable for shelf in self._fastest_first if shelf.name == tier)
+
     async def _bring(self, ref: Ref, wait: float | None, hold_seconds: float, tier: str, fresh: bool) -> Answer:
         goal = self._best if tier == "any" else tier
+        deadline = None if wait is None else time.monotonic() + wait
         for _ in range(_LOOKS):
             transfer = self._transfer(ref, "volume" if goal == "any" else goal, fresh)
-            trouble = await _ended(transfer, wait)
+            trouble = await _ended(transfer, None if deadline is None else max(0.0, deadline - time.monotonic()))
             if trouble is not None and tier != "any":
                 raise trouble
             known = await self._resolver.recall(ref)
@@ -101,6 +111,8 @@ class Acquirer:
                 goal = "volume"  # the disk cannot take it, perhaps the volume can
             elif trouble is not None:
                 raise trouble
+            elif tier == "volume" and not self._writable("volume"):
+                raise TierUnavailable(f"{ref} is not on the volume, which is read-only", hint="ask for any tier")
         raise NoSpace(
             f"{ref} was evicted each time before it could be held",
             needed_bytes=0,
@@ -112,7 +124,7 @@ class Acquirer:
         key = (str(ref), tier, fresh)
         running = self._under_way.get(key)
         if running is None or running.final:
-            wish = Wish(ref, tier, fresh=fresh)
+            wish = Wish(ref, tier, allow_stale=fresh, fresh=fresh)
             kind: TransferKind = "promote" if tier == "disk" else "pull"
             running = self._transfers.start(kind, str(ref), lambda transfer: self._puller.pull(wish, transfer))
             self._under_way[key] = running
@@ -166,7 +178,7 @@ async def _ended(transfer: Transfer, wait_seconds: float | None) -> CachemgrErro
     if transfer.final:
         return transfer.failure()
     done = transfer.view().done_bytes
-    return DeadlineExceeded(f"{transfer.ref} was not ready within {wait_seconds:g} s", transfer=transfer.id, done=done)
+    return DeadlineExceeded(f"{transfer.ref} was not ready in time", transfer=transfer.id, done=done)
 
 
 def _age(ref: Ref, known: Resolution) -> float:

@@ -57,7 +57,10 @@ class Models:
         wanted = None if id is None else await self._id(id)
         rows: list[Listed] = []
         for shelf in self._on(tier):
-            await shelf.load()
+            if wanted is None:
+                await shelf.look()
+            else:
+                await shelf.find(wanted)
             rows += await self._rows(shelf, wanted)
         if id is not None and not rows:
             raise NotFound(f"{id} is not here", hint="`cachemgr ls` shows what is")
