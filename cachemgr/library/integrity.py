@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cachemgr.aio.crowd import each
 from cachemgr.domain.digest import Seen
 from cachemgr.domain.errors import NotFound
 from cachemgr.domain.manifest import Entry
@@ -20,6 +20,8 @@ from cachemgr.metrics import Metrics
 from cachemgr.tiers.snapshots import Sealed
 
 log = logging.getLogger(__name__)
+
+_GONE = "the file is gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +55,16 @@ class Integrity:
         """
         checks = await self._checks(ref, tier)
         progress.expect(sum(check.entry.size for check in checks), len(checks))
-        slots = asyncio.Semaphore(self._files_at_once)
         bad: list[BadFile] = []
+        condemned: set[str] = set()
 
         async def one(check: _Check) -> None:
-            async with slots:
-                if (reason := await self._fault(check, progress)) is not None:
-                    bad.append(BadFile(check.shelf.name, check.sealed.manifest.id, check.entry.path, reason))
-                    await self._condemn(check, reason)
-                progress.file_done()
+            reason = await self._fault(check, progress)
+            if reason is not None and await self._condemned(check, reason, condemned):
+                bad.append(BadFile(check.shelf.name, check.sealed.manifest.id, check.entry.path, reason))
+            progress.file_done()
 
-        async with asyncio.TaskGroup() as group:
-            for check in checks:
-                group.create_task(one(check), name=f"verify {check.entry.path}")
+        await each(checks, one, self._files_at_once)
         return Verified(len(checks), tuple(sorted(bad, key=lambda item: (item.tier, item.id, item.file))))
 
     async def _checks(self, ref: Ref | None, tier: str | None) -> list[_Check]:
@@ -78,7 +77,7 @@ class Integrity:
         checks = []
         for shelf in self._shelves:
             if tier in (None, shelf.name):
-                await shelf.load()
+                await shelf.look()
                 sealed = [item for item in shelf.sealed().values() if id in (None, item.manifest.id)]
                 checks += [_Check(shelf, item, entry) for item in sealed for entry in item.manifest.entries]
         return checks
@@ -88,17 +87,24 @@ class Integrity:
             with check.shelf.translated():
                 seen = await self._digest(check, progress)
         except FileNotFoundError:
-            return "the file is gone"
+            return _GONE
         return seen.differs_from(check.entry.size, check.entry.digest)
 
     async def _digest(self, check: _Check, progress: Progress) -> Seen:
         return await self._plane.digest(check.path, size=check.entry.size, git_sha1=False, progress=progress.moved)
 
-    async def _condemn(self, check: _Check, reason: str) -> None:
+    async def _condemned(self, check: _Check, reason: str, condemned: set[str]) -> bool:
+        """Let nobody have a bad file; False if its snapshot only left, and not by us, while it was read."""
+        shelf, id = check.shelf, check.sealed.manifest.id
+        place = str(check.sealed.path)
+        if reason == _GONE and await shelf.find(id) != check.sealed and place not in condemned:
+            return False
+        condemned.add(place)
         self._metrics.verification_failures.labels("verify").inc()
-        log.error(
-            "sealed file is bad",
-            extra={"tier": check.shelf.name, "snapshot": check.sealed.manifest.id, "file": check.entry.path},
-        )
-        if check.shelf.tier.writable:
-            await check.shelf.condemn(check.entry.digest, reason)
+        about = {"tier": shelf.name, "snapshot": id, "file": check.entry.path, "reason": reason}
+        log.error("sealed file is bad", extra=about)
+        if reason == _GONE:
+            await shelf.unseal(check.sealed)  # its blob may be as good as ever
+        else:
+            await shelf.condemn(check.entry.digest, reason)
+        return True

@@ -33,6 +33,7 @@ class Shelf:
         self.space = space
         self._sealed: dict[str, Sealed] = {}
         self._bad: dict[str, float] = {}
+        self._bad_blobs: set[Digest] = set()
         self._by_etag: dict[str, Digest] = {}
         self._wanted: Counter[str] = Counter()
         self._found: dict[str, str] = {}
@@ -132,6 +133,8 @@ class Shelf:
         with self.translated():
             if self.tier.writable:
                 await self.blobs.condemn(digest, reason)
+            else:
+                self._bad_blobs.add(digest)  # it cannot be taken away
             for id in self._mark(digest, await self.tier.snapshots.scan()):
                 await self._unseal(id)
 
@@ -189,6 +192,8 @@ class Shelf:
         asked = {key: (entry.size, self._sha256(entry)) for key, entry in files.items()}
         with self.translated():
             found = await self.blobs.locate(asked)
+        if self._bad_blobs:
+            found = {key: digest for key, digest in found.items() if digest not in self._bad_blobs}
         for key, digest in found.items():
             self.turned_out(key, digest)
         return found
