@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from cachemgr.domain.errors import NoSpace
+from cachemgr.domain.errors import CachemgrError, NoSpace
 from cachemgr.domain.ref import Ref
 from cachemgr.library.answers import ModelPhase, ModelState, Pulled, TransferKind, problem
 from cachemgr.library.pull import Puller, Wish
@@ -37,15 +37,20 @@ class Wanted:
         return len(self._stale)
 
     async def run(self) -> None:
-        """Bring all of them; a failure is told in the model's state and tried again, ever more slowly."""
+        """Bring all of them; a failure is told in the model's state and tried again, ever more slowly.
+
+        So is an origin that was away: a model that is ready but stale stays ready meanwhile.
+        """
         delay = FIRST_RETRY_SECONDS
-        while left := [ref for ref, state in self._states.items() if state.state != "ready"]:
+        while True:
+            left = [ref for ref, state in self._states.items() if state.state != "ready" or ref in self._stale]
             pulled = [ref for ref in left if await self._step(ref, "pulling", "pull", Wish(ref, allow_stale=True))]
             for ref in pulled:
                 await self._promote(ref)
-            if any(self._states[ref].state == "failed" for ref in left):
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, LAST_RETRY_SECONDS)
+            if not self._stale and all(state.state == "ready" for state in self._states.values()):
+                return
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, LAST_RETRY_SECONDS)
 
     async def _promote(self, ref: Ref) -> None:
         planned = self._planned_before(ref) + self._sizes[ref]
@@ -59,27 +64,37 @@ class Wanted:
         return sum(self._sizes.get(other, 0) for other in earlier)
 
     async def _step(self, ref: Ref, phase: ModelPhase, kind: TransferKind, wish: Wish) -> bool:
-        self._note(ref, state=phase)
+        again = self._states[ref].state == "ready"
+        if not again:
+            self._note(ref, state=phase)
         pulled: list[Pulled] = []
 
         async def job(transfer: Transfer) -> Pulled:
             pulled.append(await self._puller.pull(wish, transfer))
             return pulled[0]
 
-        transfer = self._transfers.start(kind, str(ref), job)
-        await transfer.wait()
-        trouble = transfer.failure()
+        trouble = await self._done(kind, ref, job)
         if trouble is None:
-            self._arrived(ref, pulled[0])
+            self._arrived(ref, pulled[0], phase)
         elif isinstance(trouble, NoSpace) and phase == "promoting":
             self._note(ref, state="ready")  # on the volume it is ready, too
-        else:
+        elif not again:
             self._note(ref, state="failed", error=problem(trouble))
         return trouble is None
 
-    def _arrived(self, ref: Ref, pulled: Pulled) -> None:
-        if pulled.stale:
-            self._stale.add(ref)
+    async def _done(
+        self, kind: TransferKind, ref: Ref, job: Callable[[Transfer], Awaitable[Pulled]]
+    ) -> CachemgrError | None:
+        try:
+            transfer = self._transfers.start(kind, str(ref), job)
+        except CachemgrError as error:
+            return error  # too many are under way: the next round tries again
+        await transfer.wait()
+        return transfer.failure()
+
+    def _arrived(self, ref: Ref, pulled: Pulled, phase: ModelPhase) -> None:
+        if phase == "pulling":  # a promotion does not ask the origin
+            (self._stale.add if pulled.stale else self._stale.discard)(ref)
         self._sizes[ref] = pulled.bytes
         self._note(ref, tier=pulled.tier, path=pulled.path, error=None)
 
