@@ -9,18 +9,20 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
 from cachemgr.domain.errors import CachemgrError
 from cachemgr.settings import Settings
-from cachemgr.tiers.holds_volume import FileHolds
 from cachemgr.wiring import Floor, House, open_house
 
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 60.0
 TICK_SECONDS = 1.0
+CLOSE_SECONDS = 0.5
+"""How long requests may take once the doors close."""
 
 
 async def serve(settings: Settings, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
@@ -35,7 +37,8 @@ async def serve(settings: Settings, stopping: asyncio.Event, ready: Callable[[],
             ready()
             services = [
                 tasks.create_task(house.wanted.run(), name="configured models"),
-                tasks.create_task(_keep(house), name="keeper"),
+                tasks.create_task(_expire(house), name="holds that run out"),
+                *(tasks.create_task(_sweep(floor), name=f"sweep {floor.tier.name}") for floor in house.floors),
             ]
             await stopping.wait()
             log.info("stopping", extra={"grace_seconds": settings.daemon.grace})
@@ -55,38 +58,44 @@ async def _open_doors(house: House, settings: Settings) -> None:
 
 
 async def _drain(house: House, grace_seconds: float) -> None:
-    """No new work; what runs is cancelled, since all of it resumes; holds end with the daemon."""
+    """No new work; a push has its grace, what else runs is cancelled, since it resumes; holds end with the daemon.
+
+    A cancellation (a second signal) ends the grace; everything is closed all the same, the doors first.
+    """
     house.metrics.up.set(0)
-    await house.api.close(min(grace_seconds, 0.5))
-    await house.transfers.close()
-    house.holding.close()
-    for floor in house.floors:
-        if isinstance(floor.holds, FileHolds):
-            await floor.holds.close()
-    if house.admin is not None:
-        await house.admin.close()
+    async with AsyncExitStack() as stack:
+        if house.admin is not None:
+            stack.push_async_callback(house.admin.close)
+        for floor in house.floors:
+            stack.push_async_callback(floor.holds.close)
+        stack.callback(house.holding.close)
+        stack.push_async_callback(house.transfers.close)
+        stack.push_async_callback(house.api.close, min(grace_seconds, CLOSE_SECONDS))
+        # Those who follow a push are told how it ended: the API closes after it.
+        await house.transfers.drain("checkpoint_push", grace_seconds)
 
 
-async def _keep(house: House) -> None:
-    """What has to be done now and then: end holds that ran out, look at the directories, clear what is left over."""
-    loop = asyncio.get_running_loop()
-    swept_at = loop.time()
+async def _expire(house: House) -> None:
+    """End holds that ran out."""
     while True:
         await asyncio.sleep(TICK_SECONDS)
         house.holding.expire()
-        if loop.time() - swept_at >= SWEEP_SECONDS:
-            swept_at = loop.time()
-            for floor in house.floors:
-                await _sweep(floor)
 
 
 async def _sweep(floor: Floor) -> None:
-    try:
-        await floor.tier.sweep(floor.holds.exclusive)
-        await floor.shelf.load()
-    except (CachemgrError, OSError) as error:
-        # The tier may be back for the next round; until then its last known state serves.
-        log.warning("tier could not be swept", extra={"tier": floor.tier.name, "error": str(error)})
+    """Look at a tier's directories now and then, and clear what is left over; each tier on its own, since one can hang.
+
+    Whatever goes wrong there, the daemon goes on: until the next round the last known state serves.
+    """
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        try:
+            await floor.tier.sweep(floor.holds.exclusive)
+            await floor.shelf.load()
+        except (CachemgrError, OSError) as error:
+            log.warning("tier could not be swept", extra={"tier": floor.tier.name, "error": str(error)})
+        except Exception:  # a fault of ours in a side job must not end readers' holds and running pulls
+            log.exception("tier could not be swept", extra={"tier": floor.tier.name})
 
 
 def _announce(socket: Path, house: House) -> None:
@@ -103,7 +112,10 @@ def _announce(socket: Path, house: House) -> None:
     ]
     text = json.dumps({"version": 1, "socket": str(socket), "pid": os.getpid(), "tiers": tiers})
     path, scratch = socket.with_name("client.json"), socket.with_name(f".client.json.{os.getpid()}")
-    scratch.write_text(text)
+    with suppress(FileNotFoundError):
+        scratch.unlink()  # of a process that had our number and died
+    with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as stream:
+        stream.write(text)
     os.replace(scratch, path)
 
 
@@ -126,6 +138,8 @@ async def _serve_until_signalled(settings: Settings) -> None:
         loop.add_signal_handler(number, stop)
     try:
         await serve(settings, stopping, ready=lambda: None)
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None  # somebody insisted: not the end that was asked for
     except BaseExceptionGroup as group:
         raise _first(group) from group
 
@@ -137,6 +151,7 @@ class Background:
         self._settings = settings
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
+        self._asked = threading.Event()
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="cachemgr", daemon=True)
@@ -144,15 +159,26 @@ class Background:
     def __enter__(self) -> Background:
         """Start it and wait until it serves; raises what kept it from serving."""
         self._thread.start()
-        self._ready.wait()
+        try:
+            self._ready.wait()
+        except BaseException:
+            self._end()  # interrupted: what is half started must not stay
+            raise
         if self._failure is not None:
+            self._thread.join()
             raise self._failure
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Ask it to stop and wait for its end."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stopping.set)
+        self._end()
+
+    def _end(self) -> None:
+        # First the flag, then a look for the loop; the thread does it the other way round: one of them sees the other.
+        self._asked.set()
+        with suppress(RuntimeError):  # its loop is closed: it has ended
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
 
     def _run(self) -> None:
@@ -166,6 +192,8 @@ class Background:
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
+        if self._asked.is_set():
+            self._stopping.set()
         await serve(self._settings, self._stopping, self._ready.set)
 
 

@@ -23,6 +23,7 @@ from cachemgr.api.server import ApiServer
 from cachemgr.bucket.access import Access
 from cachemgr.bucket.buckets import Buckets
 from cachemgr.checkpoints.service import Checkpoints
+from cachemgr.domain.errors import TierUnavailable
 from cachemgr.domain.marks import Watermarks
 from cachemgr.domain.ref import Ref
 from cachemgr.library.acquire import Acquirer
@@ -130,13 +131,26 @@ async def _floor(
     hub = await pool.run(_hub_directory, settings, name, path, mounts)
     tier = await DirectoryTier.open(name, path, pool, plane, local=local, hub=hub)
     if name == "disk" and tier.writable:
-        stack.enter_context(DaemonLock(tier.layout))
+        await _lock(DaemonLock(tier.layout), tier, pool, stack)
     holds = _holds(tier, pool)
     marks = await _disk_marks(settings, tier, pool) if name == "disk" else _volume_marks(settings)
     shelf = Shelf(tier, holds, Space(name, tier.root, marks, tier.measure, pool))
     await tier.sweep(holds.exclusive)
     await shelf.load()
     return Floor(tier, holds, shelf, "unknown" if mount is None else mount.kind)
+
+
+async def _lock(lock: DaemonLock, tier: DirectoryTier, pool: IoPool, stack: AsyncExitStack) -> None:
+    stack.push(lock)  # before it is taken: whoever is cancelled meanwhile gives it back all the same
+    try:
+        await pool.run(lock.__enter__)
+    except OSError as error:
+        raise TierUnavailable(f"the lock of the {tier.name} tier cannot be taken: {error}", tier=tier.name) from error
+
+
+def _disk_bytes(disk: Shelf) -> int | None:
+    """How many bytes of configured models the disk is meant for."""
+    return disk.space.marks.high_bytes if disk.tier.writable else 0
 
 
 def _holds(tier: DirectoryTier, pool: IoPool) -> TierHolds:
@@ -178,7 +192,7 @@ def _furnished(settings: Settings, tasks: asyncio.TaskGroup, base: Foundation, f
     origin = HubOrigin(settings.hub.endpoint, _secret(settings.hub.token), os.environ)
     resolver, evictor = Resolver({origin.scheme: origin}, shelves), Evictor(metrics)
     puller = Puller(shelves, resolver, Supply(Fetcher(shelves, plane, metrics), evictor, files_at_once))
-    wanted = Wanted([Ref.parse(text) for text in settings.models], puller, transfers, shelves[0].space.marks.high_bytes)
+    wanted = Wanted([Ref.parse(text) for text in settings.models], puller, transfers, _disk_bytes(shelves[0]))
     acquirer = Acquirer(shelves, resolver, puller, transfers, holding, metrics)
     identity = Identity(__version__, os.environ.get("RUNPOD_POD_ID") or socket.gethostname(), time.time())
     kinds = {floor.tier.name: floor.kind for floor in floors}

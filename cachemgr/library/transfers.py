@@ -234,6 +234,16 @@ class Transfers:
                 return
             await transfer.wait(SAMPLE_SECONDS)
 
+    async def drain(self, kind: TransferKind, seconds: float) -> None:
+        """Nothing starts any more; cancel what is under way, but first give those of this kind so long to finish."""
+        self._closed = True
+        last = {task for id, task in self._running.items() if self._known[id].kind == kind}
+        for task in {*self._running.values()} - last:
+            task.cancel()
+        if last:
+            await asyncio.wait(last, timeout=seconds)
+        await self.close()
+
     async def close(self) -> None:
         """Cancel what is under way and wait until it has ended; nothing starts any more."""
         self._closed = True

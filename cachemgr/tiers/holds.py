@@ -88,6 +88,9 @@ class FlockHolds:
         """The ids that some process, this one included, holds right now."""
         return await self._pool.run(self._held)
 
+    async def close(self) -> None:
+        """Nothing to give back: each hold is released by who has it, or ends with the process."""
+
     def _held(self) -> frozenset[str]:
         with suppress(FileNotFoundError):
             return frozenset(name for name in os.listdir(self._directory) if _is_locked(self._directory / name))
@@ -111,6 +114,9 @@ class UnprotectedHolds:
     async def held(self) -> frozenset[str]:
         """Nobody that we know of."""
         return frozenset()
+
+    async def close(self) -> None:
+        """Nothing to give back."""
 
 
 class _Lock:
