@@ -143,11 +143,11 @@ class Pull:
     async def _make_room(self, directory: Path, manifest: CheckpointManifest) -> None:
         free = await self.pool.run(_free_bytes, directory)
         if manifest.bytes > free:
-            raise _no_space(directory, manifest, free)
+            raise _no_space(directory, manifest, free, "it is too large")
 
     async def _local_fault(self, error: OSError, directory: Path, manifest: CheckpointManifest) -> CachemgrError:
         if error.errno in _FULL:
-            return _no_space(directory, manifest, await self.pool.run(_free_bytes, directory))
+            return _no_space(directory, manifest, await self.pool.run(_free_bytes, directory), str(error.strerror))
         return TierUnavailable(
             f"{directory} cannot be written: {error.strerror}", hint="check its permissions, or restore elsewhere"
         )
@@ -178,9 +178,9 @@ def _free_bytes(directory: Path) -> int:
     return about.f_bavail * about.f_frsize
 
 
-def _no_space(directory: Path, manifest: CheckpointManifest, free: int) -> NoSpace:
+def _no_space(directory: Path, manifest: CheckpointManifest, free: int, why: str) -> NoSpace:
     return NoSpace(
-        f"{directory} has {free} bytes free and {manifest.name[:80]} needs {manifest.bytes}",
+        f"{manifest.name[:80]} does not fit into {directory}: {why}; it needs {manifest.bytes} bytes, {free} are free",
         needed_bytes=manifest.bytes,
         free_bytes=free,
         evictable_bytes=0,

@@ -20,8 +20,8 @@ from tests.services.stores import Rooms, uploads
 
 pytestmark = pytest.mark.integration
 
-IN_PARTS = 2 * SMALLEST_PART + 77
-SIZES = [0, 1, SMALLEST_PART, SMALLEST_PART + 1, IN_PARTS]
+IN_PARTS = SMALLEST_PART + 77
+SIZES = [0, 1, SMALLEST_PART, SMALLEST_PART + 1, 2 * SMALLEST_PART + 77]
 KEY = "run/sub dir/weights é.bin"
 BROKEN = Fault("answer", status=500, body=b"<Error><Code>InternalError</Code></Error>")
 
