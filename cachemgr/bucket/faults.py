@@ -55,7 +55,8 @@ def from_answer(status: int, code: str, where: str, headers: Mapping[str, str]) 
     code = code if _PLAIN.fullmatch(code) else str(status)
     text = f"{where}: the store answers {status}" + ("" if code == str(status) else f" ({code})")
     if code == "NoSuchBucket":
-        return NotFound(f"{where}: there is no such bucket", hint=_NAME_HINT)
+        bucket = "/".join(where.split("/", 3)[:3])
+        return NotFound(f"{bucket}: there is no such bucket", hint=_NAME_HINT)
     if code == "NoSuchUpload":
         return UploadGone(text)
     if code == "RequestTimeTooSkewed":

@@ -136,7 +136,7 @@ async def test_another_document_is_not_an_empty_list(faulty: FaultyStore, faulty
 
 async def test_a_bucket_that_does_not_exist_is_named(rooms: Rooms) -> None:
     bucket = await rooms.buckets.open("no-such-bucket")
-    with pytest.raises(NotFound, match="s3://no-such-bucket/x: there is no such bucket"):
+    with pytest.raises(NotFound, match="s3://no-such-bucket: there is no such bucket"):
         await bucket.listed("x")
     with pytest.raises(NotFound, match="there is no such bucket"):
         await bucket.put("x", b"")
