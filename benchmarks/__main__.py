@@ -1,4 +1,4 @@
-"""`python -m benchmarks [P3 P4 P10]`: measure against the peers, print the table, write it under today's date."""
+"""`python -m benchmarks [P3 P4 P5 P10]`: measure against the peers, print the table, write it under today's date."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from benchmarks.idle import idle
 from benchmarks.promote import promote
-from benchmarks.pull import pull
+from benchmarks.pull import both, pull, room_for_both
 from benchmarks.report import Row, document, keep
 from benchmarks.sdk import Missing, Sdk
 from benchmarks.stage import Stage, staged
 
-FIGURES = ("P3", "P4", "P10")
+FIGURES = ("P3", "P4", "P5", "P10")
 _GB_PER_SCALE = 1.28
 
 
@@ -29,7 +29,7 @@ def main() -> int:
     with staged(options.directory, options.scale) as stage:
         _check_room(stage, options.scale)
         for figure in options.figures or FIGURES:
-            for row in _figure(figure, stage, options.rounds, remarks):
+            for row in _figure(figure, stage, options, remarks):
                 rows.append(row)
                 print("  ".join(cell for cell in row.cells() if cell), file=sys.stderr)
     text = document(rows, remarks, time.monotonic() - began)
@@ -40,17 +40,25 @@ def main() -> int:
     return 1 if missed and options.strict else 0
 
 
-def _figure(figure: str, stage: Stage, rounds: int, remarks: list[str]) -> Iterator[Row]:
+def _figure(figure: str, stage: Stage, options: argparse.Namespace, remarks: list[str]) -> Iterator[Row]:
     if figure == "P3":
-        return pull(stage, rounds)
+        return pull(stage, options.rounds)
     if figure == "P10":
-        return idle(stage, rounds)
+        return idle(stage, options.rounds)
+    if figure == "P5":
+        if room_for_both(int(options.scale * _GB_PER_SCALE * 1e9)):
+            return both(stage, options.rounds)
+        remarks.append("P5 was left out: /dev/shm, the second device, has no room for the model")
+        return iter(())
+    return promote(stage, options.rounds, _sdk(stage, remarks))
+
+
+def _sdk(stage: Stage, remarks: list[str]) -> Sdk | None:
     try:
-        sdk = Sdk.install(stage.root)
+        return Sdk.install(stage.root)
     except Missing as exc:
         remarks.append(f"P4 without the SDK's VolumeCache: {exc}")
-        return promote(stage, rounds, None)
-    return promote(stage, rounds, sdk)
+        return None
 
 
 def _check_room(stage: Stage, scale: float) -> None:

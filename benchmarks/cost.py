@@ -16,11 +16,15 @@ _LOOK_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds of wall clock and of processors, and MiB of memory at the peak (0: not looked at)."""
+    """Seconds of wall clock and of processors, MiB of memory at the peak, 0 where it was not looked at.
+
+    `within` is the wall time of the work itself, without the start of the process that asks for it.
+    """
 
     wall: float
     cpu: float = 0.0
     memory: float = 0.0
+    within: float = 0.0
 
 
 class Failed(Exception):
