@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 RUN := .venv/bin
 SOURCES := $(wildcard cachemgr tests benchmarks)
-SCRIPTS := .ci/run tools/*.sh tests/services/*.sh
+SCRIPTS := .ci/run .ci/*.sh tests/services/*.sh
 UV := $(RUN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 \
 	--custom-compile-command "make lock"
 # Real services share two cores with whatever else runs: the tests that start some run one after the other.
@@ -18,7 +18,7 @@ help:  ## say what each word does
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
 
 venv:  ## make .venv with the pinned dependencies
-	@tools/venv.sh
+	@.ci/venv.sh
 
 check: venv  ## format, lint, types, import contracts, house limits, fast tests
 	$(RUN)/ruff format --check $(SOURCES)
@@ -30,7 +30,7 @@ check: venv  ## format, lint, types, import contracts, house limits, fast tests
 	$(RUN)/pytest -q -n auto $(FAST)
 
 test: venv  ## install the tests' real parts (root on Debian) and run all tests
-	@tools/parts.sh
+	@.ci/parts.sh
 	$(RUN)/pytest -q -n auto $(FAST)
 	$(RUN)/pytest -q $(SLOW)
 
@@ -41,7 +41,7 @@ bench: venv  ## measure against the peers and print the distance to each goal
 	$(RUN)/python -m benchmarks
 
 torture: venv  ## run the loops that kill and race at full count, for an hour or more
-	@tools/parts.sh
+	@.ci/parts.sh
 	$(RUN)/pytest -v -m torture --torture $(TORTURE)
 
 lock: venv  ## resolve the dependencies again and pin them with hashes

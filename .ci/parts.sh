@@ -5,8 +5,8 @@
 # end. CACHEMGR_REQUIRE_PARTS=1 makes that a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=tools/debian.sh
-. tools/debian.sh
+# shellcheck source=.ci/debian.sh
+. .ci/debian.sh
 
 main() {
   local packages missing

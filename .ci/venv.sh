@@ -4,8 +4,8 @@
 # PYTHON=/path/to/python chooses the interpreter (3.11 to 3.14); otherwise the first fitting one on the PATH.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=tools/debian.sh
-. tools/debian.sh
+# shellcheck source=.ci/debian.sh
+. .ci/debian.sh
 
 readonly stamp=.venv/.made-from
 
