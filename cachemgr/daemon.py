@@ -13,6 +13,9 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
+import aiofiles
+import aiofiles.os
+
 from cachemgr.domain.errors import CachemgrError
 from cachemgr.settings import Settings
 from cachemgr.wiring import Floor, House, open_house
@@ -53,7 +56,7 @@ async def _open_doors(house: House, settings: Settings) -> None:
     await house.api.start()
     if house.admin is not None:
         await house.admin.start()
-    await house.pool.run(_announce, settings.api.socket, house)
+    await _announce(settings.api.socket, house)
     house.metrics.up.set(1)
 
 
@@ -98,8 +101,8 @@ async def _sweep(floor: Floor) -> None:
             log.exception("tier could not be swept", extra={"tier": floor.tier.name})
 
 
-def _announce(socket: Path, house: House) -> None:
-    """Tell clients on this host where the tiers are, so that a hit needs no word with the daemon; blocks."""
+async def _announce(socket: Path, house: House) -> None:
+    """Tell clients on this host where the tiers are, so that a hit needs no word with the daemon."""
     tiers = [
         {
             "name": floor.tier.name,
@@ -113,10 +116,14 @@ def _announce(socket: Path, house: House) -> None:
     text = json.dumps({"version": 1, "socket": str(socket), "pid": os.getpid(), "tiers": tiers})
     path, scratch = socket.with_name("client.json"), socket.with_name(f".client.json.{os.getpid()}")
     with suppress(FileNotFoundError):
-        scratch.unlink()  # of a process that had our number and died
-    with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as stream:
-        stream.write(text)
-    os.replace(scratch, path)
+        await aiofiles.os.unlink(scratch)  # of a process that had our number and died
+    async with aiofiles.open(scratch, "x", opener=_privately) as stream:
+        await stream.write(text)
+    await aiofiles.os.replace(scratch, path)
+
+
+def _privately(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def serve_until_signalled(settings: Settings) -> None:
