@@ -14,9 +14,9 @@ from cachemgr.bucket.faults import ConditionFailed, StoreRefused, UploadGone
 from cachemgr.bucket.line import Line
 from cachemgr.bucket.multipart import Multipart, abort_upload, list_uploads
 from cachemgr.bucket.prints import Prints
-from cachemgr.bucket.sender import Sender
+from cachemgr.bucket.sender import Counted, Sender
 from cachemgr.bucket.stored import SHA256_METADATA, Stored, find, tag
-from cachemgr.domain.errors import OriginUnavailable
+from cachemgr.domain.errors import OriginUnavailable, VerificationFailed
 from cachemgr.moving.plane import DataPlane
 from cachemgr.moving.remote import Remote
 
@@ -157,15 +157,27 @@ class Bucket:
         Failed or cancelled, it leaves no multipart upload. Raises VerificationFailed if the store kept receiving other
         bytes, OSError of the file.
         """
-        sender = Sender(self._line, self._plane, key, path, progress)
         if len(prints.parts) > 1:
-            return await Multipart(sender, prints, _TYPE).run(PARTS_AT_ONCE)
+            return await self._send_in_parts(path, prints, key, progress)
+        sender = Sender(self._line, self._plane, key, path, progress)
         headers = {
             "content-type": _TYPE,
             f"x-amz-meta-{SHA256_METADATA}": prints.sha256,
             **whole_headers(prints.check, prints.sha256, prints.parts[0]),
         }
         return await sender.put((0, prints.size), headers, payload=prints.sha256)
+
+    async def _send_in_parts(self, path: Path, prints: Prints, key: str, progress: Callable[[int], None]) -> str:
+        counted = Counted(progress)
+        sender = Sender(self._line, self._plane, key, path, counted)
+        try:
+            return await Multipart(sender, prints, _TYPE).run(PARTS_AT_ONCE)
+        except (OriginUnavailable, VerificationFailed) as error:
+            if not error.retryable and not isinstance(error, UploadGone):
+                raise
+        # Once more from the beginning: to some stores (rclone) a part that they rejected ends the whole upload.
+        progress(-counted.total)
+        return await Multipart(sender, prints, _TYPE).run(PARTS_AT_ONCE)
 
     async def remote(self, key: str, size: int) -> Remote:
         """The bytes of an object, for the data plane; signed with the credentials as they are now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ class Sender:
         self, part: tuple[int, int], headers: Mapping[str, str], query: Mapping[str, str] | None, payload: str
     ) -> str:
         request = (await self.line.signer()).sign("PUT", self.key, query=query, headers=headers, payload=payload)
-        sent = _Count(self.progress)
+        sent = Counted(self.progress)
         arrived = False
         try:
             reply = await self.plane.send(request, self.path, offset=part[0], length=part[1], progress=sent)
@@ -60,11 +61,15 @@ class Sender:
                 self.progress(-sent.total)
 
 
-class _Count:
+class Counted:
+    """Passes progress on and remembers how much it was, so that it can be taken back; called from any thread."""
+
     def __init__(self, progress: Callable[[int], None]) -> None:
         self._progress = progress
+        self._lock = threading.Lock()
         self.total = 0
 
     def __call__(self, delta: int) -> None:
-        self.total += delta
+        with self._lock:
+            self.total += delta
         self._progress(delta)

@@ -114,7 +114,8 @@ async def test_a_part_that_went_wrong_is_sent_again(
     await faulty_bucket.send(path, prints, KEY, progress.append)
     assert await fetched(faulty_rooms, faulty_bucket, KEY, tmp_path / "back", size) == path.read_bytes()
     assert sum(progress) == size
-    assert len(faulty.asked("PUT", "weights")) == len(prints.parts) + 1
+    assert len(faulty.asked("PUT", "weights")) > len(prints.parts)
+    assert await uploads(faulty_bucket) == 0
 
 
 @pytest.mark.parametrize("words", [("PUT", "partNumber=2"), ("POST", "uploads"), ("POST", "uploadId")])

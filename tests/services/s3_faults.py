@@ -138,9 +138,13 @@ class _Handler(BaseHTTPRequestHandler):
             connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
                 connection.putheader(name, value)
-            connection.endheaders(body or None)
+            with suppress(BrokenPipeError, ConnectionResetError):  # it may answer before it has read everything
+                connection.endheaders(body or None)
             answer = connection.getresponse()
             content = answer.read()
+        except OSError:
+            self._hang_up()
+            return
         finally:
             connection.close()
         if kind == "drop":
