@@ -73,13 +73,17 @@ class Overview:
 
     def _use(self, shelf: Shelf) -> TierUse:
         usage, marks = shelf.space.usage(), shelf.space.marks
+        free_bytes = usage.free_bytes
+        if shelf.name == "volume" and marks.hard_bytes is not None:
+            # A network volume reports the size of the whole cluster: what the quota leaves is what there is.
+            free_bytes = min(free_bytes, max(0, marks.hard_bytes - usage.used_bytes - usage.reserved_bytes))
         return TierUse(
             tier=shelf.name,
             path=str(shelf.tier.root),
             kind=self._kinds[shelf.name],
             used_bytes=usage.used_bytes,
             reserved_bytes=usage.reserved_bytes,
-            free_bytes=usage.free_bytes or 0,
+            free_bytes=free_bytes,
             low_bytes=marks.low_bytes,
             high_bytes=marks.high_bytes,
             hard_bytes=marks.hard_bytes,
