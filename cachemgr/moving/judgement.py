@@ -15,6 +15,8 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
 _CODE = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_SECONDS = re.compile(r"\s*[0-9]{1,9}\s*")
+_RATE_LIMIT = re.compile(r"r=0;t=([0-9]{1,9})\b")
 _TEMPORARY = frozenset({408, 425, 429})
 
 
@@ -72,7 +74,7 @@ def _refusal(where: str, status: int, headers: HTTPMessage) -> Exception:
     code = headers.get("X-Error-Code", "")
     text = f"{where} answers {status}" + (f" ({code})" if _CODE.fullmatch(code) else "")
     if status in _TEMPORARY or status >= 500:
-        return Broken(text, _retry_after(headers.get("Retry-After")))
+        return Broken(text, _retry_after(headers))
     kind: type[CachemgrError] = OriginUnavailable
     if status in (401, 403):
         kind = Unauthorized
@@ -83,10 +85,11 @@ def _refusal(where: str, status: int, headers: HTTPMessage) -> Exception:
     return kind(text)
 
 
-def _retry_after(value: str | None) -> float | None:
-    if value is None:
-        return None
-    if value.strip().isdigit():
+def _retry_after(headers: HTTPMessage) -> float | None:
+    """How many seconds the origin wants us to wait; the Hub says so in a header of its own."""
+    limit = _RATE_LIMIT.search(headers.get("RateLimit", ""))
+    value = limit[1] if limit else headers.get("Retry-After", "")
+    if _SECONDS.fullmatch(value):
         return float(value)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())

@@ -9,6 +9,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from cachemgr.moving.system import read_ahead
+
 
 @contextlib.contextmanager
 def open_source(path: Path) -> Iterator[int]:
@@ -18,9 +20,7 @@ def open_source(path: Path) -> Iterator[int]:
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
-        with contextlib.suppress(OSError):
-            # Reads ahead further: a cold file comes two to three times as fast.
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        read_ahead(fd)
         yield fd
     finally:
         os.close(fd)

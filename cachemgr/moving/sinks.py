@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 
-from cachemgr.moving.system import O_DIRECT, allocate, start_writeback
+from cachemgr.moving.system import O_DIRECT, allocate, forget, start_writeback
 from cachemgr.moving.target import Target
 
 STEP = 256 << 10
@@ -95,8 +95,7 @@ class Sink:
         if size != self._size:
             raise OSError(errno.EIO, f"the file has {size} bytes, not {self._size}: somebody else writes to it")
         if not self._target.local:
-            with contextlib.suppress(OSError):
-                os.posix_fadvise(self._buffered, 0, 0, os.POSIX_FADV_DONTNEED)
+            forget(self._buffered)
         while self._fds:
             os.close(self._fds.pop())  # a quota may be reported here and nowhere else
 

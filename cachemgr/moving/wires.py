@@ -62,6 +62,7 @@ class Wire:
         self.private = private
         self.used = False
         self.half_sent = False
+        self._response: http.client.HTTPResponse | None = None
         self.idle_since = 0.0
         self._http = http.client.HTTPConnection(origin.host, origin.port)
         self._http.sock = sock
@@ -86,6 +87,7 @@ class Wire:
         except ValueError:
             raise OriginUnavailable(f"{self.origin}: a URL or header cannot be sent") from None
         self.used = True
+        self._response = response
         return response
 
     def _send(self, send: Callable[[socket.socket], None]) -> None:
@@ -106,6 +108,9 @@ class Wire:
 
     def close(self) -> None:
         """Close it; never raises."""
+        if self._response is not None:
+            # It reads from a file of its own, and the descriptor lives as long as that does.
+            self._response.close()
         self._http.close()
         self.sock.close()
 
