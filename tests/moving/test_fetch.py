@@ -44,8 +44,7 @@ async def test_every_size_arrives_whole(
     assert await fetch(plane, origin, data, tmp_path / "f", local=local) == seen(data)
 
 
-@pytest.mark.parametrize("local", [True, False], ids=["local", "elsewhere"])
-@pytest.mark.parametrize("size", [64 * MIB, 64 * MIB + 1])
+@pytest.mark.parametrize(("size", "local"), [(64 * MIB, True), (64 * MIB + 1, True), (64 * MIB + 1, False)])
 async def test_large_files_arrive_whole(origin: FaultyOrigin, tmp_path: Path, size: int, local: bool) -> None:
     data, plane = noise(size), DataPlane()
     assert await fetch(plane, origin, data, tmp_path / "f", local=local) == seen(data)
@@ -164,29 +163,6 @@ async def test_wrong_bytes_in_an_older_part_show_in_the_digest(
     assert found == seen(b"?" + data[1:])
 
 
-async def test_the_frontier_follows_what_is_hashed_and_written(
-    plane: DataPlane, origin: FaultyOrigin, tmp_path: Path
-) -> None:
-    # The period is odd, so that no range equals another.
-    origin.files["/f"] = data = (noise(3 * MIB + 1) * 100)[: 290 * MIB]
-    marks: list[int] = []
-
-    def frontier(mark: int) -> None:
-        with (tmp_path / "f").open("rb") as file:
-            assert file.read(mark) == data[:mark]
-        marks.append(mark)
-
-    found = await plane.fetch(
-        remote(origin, "/f", len(data)),
-        [target(tmp_path / "f", len(data))],
-        git_sha1=False,
-        frontier=frontier,
-        progress=lambda _: None,
-    )
-    assert found == seen(data, git_sha1=False)
-    assert marks == [256 * MIB]
-
-
 @pytest.mark.parametrize("size", [3 * MIB + 17, 40 * MIB])
 async def test_a_fetch_that_fails_tells_how_far_it_came(origin: FaultyOrigin, tmp_path: Path, size: int) -> None:
     plane = DataPlane(1, one_request_bytes=4 * MIB, patience=Patience(backoff_seconds=0.01))
@@ -227,7 +203,7 @@ async def test_a_fetch_that_fails_tells_how_far_it_came(origin: FaultyOrigin, tm
     plane.close()
 
 
-def test_where_bytes_come_slowly_the_frontier_is_told_by_the_clock(tmp_path: Path) -> None:
+def test_the_frontier_is_told_by_bytes_and_where_they_come_slowly_by_the_clock(tmp_path: Path) -> None:
     marks: list[int] = []
     with open_sinks([target(tmp_path / "f", MIB)], MIB) as sinks:
         often, seldom = Frontier(sinks, marks.append, seconds=0), Frontier(sinks, marks.append)
@@ -236,4 +212,7 @@ def test_where_bytes_come_slowly_the_frontier_is_told_by_the_clock(tmp_path: Pat
             seldom.advance(at)
         assert marks == [1000, 2000]
         seldom.record()
-    assert marks == [1000, 2000, 2000]
+        assert marks == [1000, 2000, 2000]
+        for at in (255 * MIB, 256 * MIB, 257 * MIB, 600 * MIB):
+            seldom.advance(at)
+    assert marks == [1000, 2000, 2000, 257 * MIB, 600 * MIB]

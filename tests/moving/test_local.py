@@ -13,7 +13,7 @@ from cachemgr.moving.sinks import open_sinks
 from cachemgr.moving.target import Target
 from tests.moving.desk import MIB, holds, noise, seen, target
 
-SIZES = [0, 1, 4095, 4096, 4097, MIB - 1, MIB, MIB + 1, 4 * MIB - 1, 4 * MIB + 1, 64 * MIB + 1]
+SIZES = [0, 1, 4095, 4096, 4097, MIB - 1, MIB, MIB + 1, 4 * MIB - 1, 4 * MIB + 1, 20 * MIB + 1]
 
 
 def file(path: Path, data: bytes) -> Path:
