@@ -59,8 +59,15 @@ CHANGES: dict[str, Change] = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("moment", ["config.json", "model.safetensors?partNumber=2", "rng/state"])
+MOMENTS = [("config.json", change) for change in CHANGES]
+MOMENTS += [
+    (moment, change)
+    for moment in ("model.safetensors?partNumber=2", "rng/state")
+    for change in ("rewritten in place", "deleted", "a new file")
+]
+
+
+@pytest.mark.parametrize(("moment", "change"), MOMENTS)
 @pytest.mark.parametrize("server", ["ministack"], indirect=True)
 async def test_a_change_during_the_upload_publishes_nothing(
     faulty: FaultyStore, faulty_run: Run, tmp_path: Path, change: str, moment: str

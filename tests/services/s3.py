@@ -86,7 +86,7 @@ def _running(command: Sequence[str], environ: Mapping[str, str], port: int, log:
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(5)
+            process.wait(2)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
