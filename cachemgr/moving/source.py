@@ -86,12 +86,15 @@ class Source:
 
     def release(self, body: Body) -> None:
         """Keep the connection of an answer that was read, if it can be used again."""
-        with self.stop.watching(body.wire.sock):
-            reusable = body.drain()
-        if reusable:
-            self._wires.give(body.wire)
-        else:
-            body.wire.close()
+        reusable = False
+        try:
+            with self.stop.watching(body.wire.sock):
+                reusable = body.drain()
+        finally:
+            if reusable:
+                self._wires.give(body.wire)
+            else:
+                body.wire.close()
 
     def _ask(self, way: _Way, asked: Asked) -> tuple[Wire, http.client.HTTPResponse]:
         headers = {"User-Agent": f"cachemgr/{__version__}", "Accept-Encoding": "identity", **way.request.headers}

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import os
+import random
 import socket
 import threading
 import time
@@ -160,3 +164,32 @@ async def test_closing_ends_what_moves(origin: FaultyOrigin, tmp_path: Path, gat
     plane.close()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_whenever_it_comes_a_cancellation_leaves_nothing_open(origin: FaultyOrigin, tmp_path: Path) -> None:
+    dice, plane = random.Random(7), DataPlane(one_request_bytes=2 * MIB)
+    origin.files["/f"] = data = noise(9 * MIB + 5)
+
+    async def one(name: str) -> None:
+        into = target(tmp_path / name, len(data), local=dice.random() < 0.5)
+        task = asyncio.create_task(
+            plane.fetch(remote(origin, "/f", len(data)), [into], git_sha1=True, progress=lambda _: None)
+        )
+        await asyncio.sleep(dice.random() * 0.06)
+        task.cancel()
+        (found,) = await asyncio.gather(task, return_exceptions=True)
+        assert isinstance(found, asyncio.CancelledError) or found == seen(data)
+
+    for number in range(10):
+        await asyncio.gather(*(one(f"{number}-{n}") for n in range(6)))
+    plane.close()
+    gc.collect()  # a socket that was forgotten warns now, and a warning fails the test
+    assert [path for path in open_files() if path.startswith(str(tmp_path))] == []
+
+
+def open_files() -> list[str]:
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(f"/proc/self/fd/{name}"))
+    return found
