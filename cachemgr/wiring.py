@@ -106,7 +106,10 @@ async def open_house(settings: Settings, tasks: asyncio.TaskGroup) -> AsyncItera
         stack.push_async_callback(buckets.close)
         metrics = Metrics(CollectorRegistry())
         floors = await _floors(settings, plane, pool, stack)
-        checkpoints = Checkpoints(buckets, plane, pool, metrics, settings.transfers.files)
+        # Checkpoints lie anywhere, on a volume that hangs, too: they hash and look on threads of their own.
+        readers = IoPool(THREADS_PER_TIER, "checkpoints")
+        stack.callback(readers.close)
+        checkpoints = Checkpoints(buckets, plane, readers, metrics, settings.transfers.files)
         yield _furnished(settings, tasks, Foundation(pool, plane, metrics, checkpoints), floors)
 
 
