@@ -18,6 +18,7 @@ from benchmarks.stage import Stage, staged
 
 FIGURES = ("P3", "P4", "P5", "P10")
 _GB_PER_SCALE = 1.28
+_PROMOTED = 1.5
 
 
 def main() -> int:
@@ -26,9 +27,11 @@ def main() -> int:
     rows: list[Row] = []
     remarks: list[str] = []
     began = time.monotonic()
-    with staged(options.directory, options.scale) as stage:
-        _check_room(stage, options.scale)
-        for figure in options.figures or FIGURES:
+    for figure in options.figures or FIGURES:
+        # A promotion is over so soon that with a small model the start of the commands would be measured.
+        scale = options.scale * (_PROMOTED if figure == "P4" else 1)
+        with staged(options.directory, scale) as stage:
+            _check_room(stage, scale)
             for row in _figure(figure, stage, options, remarks):
                 rows.append(row)
                 print("  ".join(cell for cell in row.cells() if cell), file=sys.stderr)
@@ -72,7 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("figures", nargs="*", metavar="P", help=f"of {', '.join(FIGURES)}; default all")
     parser.add_argument("--rounds", type=int, default=5, help="of each comparison; default 5")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the model; 1.0 (default) is 1.28 GB")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="of the model; 1.0 (default) is 1.28 GB, half as much again for P4"
+    )
     parser.add_argument("--directory", type=Path, help="where to work; default the system's temporary directory")
     parser.add_argument("--no-result", action="store_true", help="do not write benchmarks/results/<date>.md")
     parser.add_argument("--strict", action="store_true", help="exit 1 if a goal is missed")
