@@ -10,10 +10,16 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Literal, TextIO
 
-import structlog
-from structlog.typing import EventDict, Processor
-
 from cachemgr.redaction import Redaction
+
+# structlog takes rich along for tracebacks in colour, which no line of ours has: 3 MiB of a daemon that stays small.
+_rich = sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None: "not installed", says the import system
+
+import structlog  # noqa: E402 - not before rich is out of its sight
+from structlog.typing import EventDict, Processor  # noqa: E402 - with it
+
+if _rich is None:
+    del sys.modules["rich"]
 
 Format = Literal["auto", "json", "text"]
 
