@@ -114,7 +114,7 @@ class FakeModels:
         _tier(tier, None, "disk", "volume")
         self._raise()
         if id is None:
-            return [listed(ID)] * self.many  # of one row: to make many takes longer than a loop may be blocked
+            return [listed(f"{ID}{n}") for n in range(self.many)]
         return [listed()] if self._known(id) else []
 
     async def pin(self, id_or_ref: str, tier: str | None) -> list[Listed]:
