@@ -16,7 +16,8 @@ from cachemgr.api.connection import Limits
 from cachemgr.api.routes import Routes
 from cachemgr.api.server import ApiServer
 from cachemgr.library.transfers import Transfers
-from tests.api.fakes import Counters, FakeCheckpoints, FakeModels, FakeMovers, FakeOverview
+from cachemgr.metrics import Metrics
+from tests.api.fakes import FakeCheckpoints, FakeModels, FakeMovers, FakeOverview
 
 TOKEN = "tcp-token-5f2c"
 
@@ -30,7 +31,7 @@ class World:
     models: FakeModels
     movers: FakeMovers
     transfers: Transfers
-    metrics: Counters
+    metrics: Metrics
     socket: Path
     unix: aiohttp.ClientSession
     tcp: aiohttp.ClientSession
@@ -56,7 +57,7 @@ async def pool() -> AsyncIterator[IoPool]:
 
 @pytest.fixture
 async def world(tmp_path: Path, pool: IoPool, limits: Limits) -> AsyncIterator[World]:
-    models, movers, metrics = FakeModels(), FakeMovers(), Counters(CollectorRegistry())
+    models, movers, metrics = FakeModels(), FakeMovers(), Metrics(CollectorRegistry())
     async with asyncio.TaskGroup() as group:
         transfers = Transfers(group, metrics)
         routes = Routes(models, movers, FakeCheckpoints(), FakeOverview(transfers), transfers, "1.0")

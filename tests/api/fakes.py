@@ -7,8 +7,6 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-
 from cachemgr.domain.errors import DeadlineExceeded, Held, NotFound, Usage
 from cachemgr.domain.ref import Ref
 from cachemgr.library.answers import (
@@ -249,13 +247,3 @@ class FakeOverview:
 
     def readiness(self) -> list[Check]:
         return self.checks
-
-
-class Counters:
-    """The families that transfers count in."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
-        self.transfers_started = Counter("started", "Started.", ["kind"], registry=registry)
-        self.transfers_finished = Counter("finished", "Finished.", ["kind", "outcome"], registry=registry)
-        self.transfer_seconds = Histogram("seconds", "Seconds.", ["kind"], registry=registry)

@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry
 from cachemgr.domain.errors import NoSpace, NotFound, OriginUnavailable
 from cachemgr.library.answers import TransferView
 from cachemgr.library.transfers import Transfer, Transfers
-from tests.api.fakes import Counters, Gate
+from cachemgr.metrics import Metrics
+from tests.api.fakes import Gate
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,14 @@ class Result:
 
 
 @pytest.fixture
-def counters() -> Counters:
-    return Counters(CollectorRegistry())
+def metrics() -> Metrics:
+    return Metrics(CollectorRegistry())
 
 
 @pytest.fixture
-async def transfers(counters: Counters) -> AsyncIterator[Transfers]:
+async def transfers(metrics: Metrics) -> AsyncIterator[Transfers]:
     async with asyncio.TaskGroup() as group:
-        transfers = Transfers(group, counters, keep=3)
+        transfers = Transfers(group, metrics, keep=3)
         yield transfers
         await transfers.close()
 
@@ -190,7 +191,7 @@ async def test_only_the_last_ended_ones_are_kept_and_running_ones_always(transfe
     await running.wait()
 
 
-async def test_close_cancels_waits_and_lets_nothing_start(counters: Counters) -> None:
+async def test_close_cancels_waits_and_lets_nothing_start(metrics: Metrics) -> None:
     gate, ended = Gate(), asyncio.Event()
 
     async def job(transfer: Transfer) -> None:
@@ -201,7 +202,7 @@ async def test_close_cancels_waits_and_lets_nothing_start(counters: Counters) ->
             ended.set()
 
     async with asyncio.TaskGroup() as group:
-        transfers = Transfers(group, counters)
+        transfers = Transfers(group, metrics)
         transfer = transfers.start("pull", "r", job)
         await gate.started.wait()
         await transfers.close()
@@ -210,7 +211,7 @@ async def test_close_cancels_waits_and_lets_nothing_start(counters: Counters) ->
         assert transfers.start("pull", "late", job).state == "cancelled"
 
 
-async def test_counters_add_up_whatever_the_outcome(transfers: Transfers, counters: Counters) -> None:
+async def test_counters_add_up_whatever_the_outcome(transfers: Transfers, metrics: Metrics) -> None:
     async def fail(transfer: Transfer) -> None:
         raise NotFound("x")
 
@@ -222,11 +223,11 @@ async def test_counters_add_up_whatever_the_outcome(transfers: Transfers, counte
     for transfer in started:
         await transfer.wait()
     await asyncio.sleep(0)
-    read = counters.registry.get_sample_value
-    assert read("started_total", {"kind": "pull"}) == 3
+    read = metrics.registry.get_sample_value
+    assert read("cachemgr_transfers_started_total", {"kind": "pull"}) == 3
     for outcome in ("done", "failed", "cancelled"):
-        assert read("finished_total", {"kind": "pull", "outcome": outcome}) == 1
-    assert read("seconds_count", {"kind": "pull"}) == 3
+        assert read("cachemgr_transfers_finished_total", {"kind": "pull", "outcome": outcome}) == 1
+    assert read("cachemgr_transfer_seconds_count", {"kind": "pull"}) == 3
 
 
 async def test_events_begin_at_once_are_sampled_and_end_with_the_final_state(transfers: Transfers) -> None:
