@@ -30,7 +30,7 @@ class IoPool:
             return await asyncio.shield(waiter)
         except asyncio.CancelledError:
             if not future.cancel():
-                await _until_done(waiter)
+                await until_done(waiter)
             raise
 
     async def finish(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -39,7 +39,7 @@ class IoPool:
         try:
             return await asyncio.shield(waiter)
         except asyncio.CancelledError:
-            await _until_done(waiter)
+            await until_done(waiter)
             raise
 
     def close(self) -> None:
@@ -47,8 +47,8 @@ class IoPool:
         self._executor.shutdown(wait=True, cancel_futures=True)
 
 
-async def _until_done(waiter: asyncio.Future[T]) -> None:
-    # Further cancellations must not interrupt this wait: the thread is what matters now.
+async def until_done(waiter: asyncio.Future[T]) -> None:
+    """Wait for the end of work that was given up, whatever it ends with; cancellations do not interrupt this."""
     while not waiter.done():
         try:
             await asyncio.wait([waiter])

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from cachemgr.aio.iopool import until_done
 from cachemgr.moving.patience import Patience
 from cachemgr.moving.slots import Slots
 from cachemgr.moving.stop import Stop, Stopped
@@ -56,7 +57,7 @@ class Crew:
         except asyncio.CancelledError:
             stop.set()
             if not future.cancel():
-                await _until_done(waiter)
+                await until_done(waiter)
             raise
         finally:
             self._stops.discard(stop)
@@ -136,14 +137,3 @@ class Gear:
             self._tidying.cancel()
         self.crew.close()
         self.wires.clear()
-
-
-async def _until_done(waiter: asyncio.Future[T]) -> None:
-    # Further cancellations must not interrupt this wait: the thread is what matters now.
-    while not waiter.done():
-        try:
-            await asyncio.wait([waiter])
-        except asyncio.CancelledError:
-            continue
-    if not waiter.cancelled():
-        waiter.exception()

@@ -12,6 +12,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from cachemgr.aio.iopool import until_done
 from cachemgr.domain.errors import OriginUnavailable
 
 _LINE_BYTES = 1 << 20
@@ -117,9 +118,7 @@ async def _end(process: Process) -> None:
         await asyncio.shield(ended)
     except asyncio.CancelledError:
         # A killed process is gone in an instant; until then its pipes are ours, however often we are cancelled.
-        while not ended.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([ended])
+        await until_done(ended)
         raise
 
 

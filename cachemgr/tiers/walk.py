@@ -67,15 +67,6 @@ def look(fd: int, name: str) -> os.stat_result | None:
         return None
 
 
-def is_directory(anchor: Path, path: Path) -> bool:
-    """True if `path` is a directory that is reached without a link below `anchor`."""
-    try:
-        with opened(anchor, path):
-            return True
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-
-
 def files(fd: int, prefix: str = "") -> Iterator[tuple[str, os.stat_result]]:
     """Everything below a directory that is not a directory, as (path below it, stat); links are not followed."""
     for name in sorted(os.listdir(fd)):
